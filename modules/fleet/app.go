@@ -1,0 +1,239 @@
+// Package fleet is the Caddy app `federation`: the nodes, everything known
+// about them, and the one way to call them. Handlers of other rooms reach it
+// through [FromContext].
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+func init() { caddy.RegisterModule(new(App)) }
+
+// App is the federation: a set of nodes under one name and one store.
+type App struct {
+	// Name tells federations apart. Gateways with one name and one store are
+	// one federation. Default: "default".
+	Name string `json:"name,omitempty"`
+	// StoreRaw is what must outlive a request: memory or bolt. Default: bolt,
+	// in Caddy's data directory under federation/<name>.db.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=federation.stores inline_key=module"`
+	// Issuer is the `iss` of tokens. Default: "caddy-federation".
+	Issuer string `json:"issuer,omitempty"`
+	// Keys sign and verify tokens; the first that may sign, signs. Default: none.
+	Keys []KeyConfig `json:"keys,omitempty"`
+	// Nodes are the static nodes. Default: none; the registry may hold more.
+	Nodes []NodeConfig `json:"nodes,omitempty"`
+	// NodeDefaults are for nodes that do not set a field. Default: see [NodeConfig].
+	NodeDefaults *NodeConfig `json:"node_defaults,omitempty"`
+
+	logger      *zap.Logger
+	opener      store.Opener
+	signingKeys []*signingKey
+	shared      *shared
+	pooled      bool // shared is held in the pool
+	registry    *registry
+
+	store    store.Store
+	identity string
+	started  chan struct{}
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "federation", New: func() caddy.Module { return new(App) }}
+}
+
+// FromContext returns the federation of the config that ctx belongs to. A
+// config that names none has an empty one with the defaults.
+func FromContext(ctx caddy.Context) (*App, error) {
+	module, err := ctx.App("federation")
+	if err != nil {
+		return nil, fmt.Errorf("loading the federation: %w", err)
+	}
+	return module.(*App), nil
+}
+
+// Provision reads the configuration. It opens no file and no connection.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.started = make(chan struct{})
+	if a.Name == "" {
+		a.Name = "default"
+	}
+	if a.Issuer == "" {
+		a.Issuer = "caddy-federation"
+	}
+	if err := a.loadStore(ctx); err != nil {
+		return err
+	}
+	if err := a.loadKeys(); err != nil {
+		return err
+	}
+	static := make(map[string]NodeConfig, len(a.Nodes))
+	for _, node := range a.Nodes {
+		if !ValidSlug(node.Slug) {
+			return node.Validate()
+		}
+		if _, twice := static[node.Slug]; twice {
+			return fmt.Errorf("node %q is configured twice", node.Slug)
+		}
+		static[node.Slug] = node
+	}
+	if a.NodeDefaults != nil {
+		if a.NodeDefaults.Slug != "" || a.NodeDefaults.URL != "" {
+			return fmt.Errorf("node_defaults cannot have a slug or url")
+		}
+		if err := a.NodeDefaults.ValidateSettings(); err != nil {
+			return fmt.Errorf("node_defaults: %w", err)
+		}
+	}
+	shared, err := loadShared(a.Name)
+	if err != nil {
+		return err
+	}
+	a.shared, a.pooled = shared, true
+	a.registry = &registry{app: a, ctx: ctx, static: static}
+	return a.registry.rebuild(make(map[string]int64), nil)
+}
+
+func (a *App) loadStore(ctx caddy.Context) error {
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"module":"bolt"}`)
+	}
+	module, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading the store: %w", err)
+	}
+	opener, ok := module.(store.Opener)
+	if !ok {
+		return fmt.Errorf("loading the store: the module is not a store")
+	}
+	a.opener = opener
+	return nil
+}
+
+func (a *App) loadKeys() error {
+	repl := caddy.NewReplacer()
+	seen := make(map[string]bool, len(a.Keys))
+	for _, config := range a.Keys {
+		if seen[config.ID] {
+			return fmt.Errorf("key %q is configured twice", config.ID)
+		}
+		seen[config.ID] = true
+		key, short, err := config.load(repl)
+		if err != nil {
+			return err
+		}
+		if short {
+			a.logger.Warn("secret is short: newer nodes refuse tokens signed with it",
+				zap.String("key", config.ID), zap.Int("recommended_bytes", MinSecretBytes))
+		}
+		if key != nil {
+			a.signingKeys = append(a.signingKeys, key)
+		}
+	}
+	return nil
+}
+
+// startTimeout bounds what Start asks of the store.
+const startTimeout = 10 * time.Second
+
+// Start opens the store, numbers the nodes and begins to look after them.
+func (a *App) Start() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	opened, err := a.opener.Open(ctx, a.Name, a.logger)
+	if err != nil {
+		return fmt.Errorf("opening the store of federation %q: %w", a.Name, err)
+	}
+	ids, err := a.readStore(ctx, opened)
+	if err != nil {
+		_ = opened.Close()
+		return fmt.Errorf("starting federation %q: %w", a.Name, err)
+	}
+	a.store = opened
+	background, stop := context.WithCancel(context.Background())
+	a.stop = stop
+	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
+	a.running.Go(func() { a.registry.watch(background, opened.Nodes(), ids) })
+	a.running.Go(func() { (&discovery{app: a}).run(background) })
+	close(a.started)
+	a.logger.Info("federation started", zap.String("name", a.Name), zap.Int("nodes", len(a.Snapshot().Nodes)))
+	return nil
+}
+
+// readStore numbers the static nodes and reads the registered ones.
+func (a *App) readStore(ctx context.Context, opened store.Store) (map[string]int64, error) {
+	var err error
+	if a.identity, err = opened.Identity(ctx); err != nil {
+		return nil, err
+	}
+	slugs := make([]string, 0, len(a.registry.static))
+	for slug := range a.registry.static {
+		slugs = append(slugs, slug)
+	}
+	ids, err := opened.Nodes().AssignIDs(ctx, slugs)
+	if err != nil {
+		return nil, err
+	}
+	records, err := opened.Nodes().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ids, a.registry.rebuild(ids, records)
+}
+
+// Stop ends what Start began, and waits for it.
+func (a *App) Stop() error {
+	if a.stop == nil {
+		return nil
+	}
+	a.stop()
+	a.running.Wait()
+	return a.store.Close()
+}
+
+// Cleanup releases what Provision took. It also runs after a Provision that failed.
+func (a *App) Cleanup() error {
+	if a.registry != nil {
+		a.registry.release()
+	}
+	if !a.pooled {
+		return nil
+	}
+	a.pooled = false
+	_, err := pool.Delete(a.Name) // requests that still run keep their pointer
+	return err
+}
+
+// Snapshot returns all nodes as they are now.
+func (a *App) Snapshot() *Snapshot { return a.registry.current.Load() }
+
+// Identity names this federation in loop protection: 32 hex digits, the same
+// for all gateways of one store. It is empty before Start.
+func (a *App) Identity() string {
+	select {
+	case <-a.started:
+		return a.identity
+	default:
+		return ""
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,221 @@
+package fleet
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/net/http/httpguts"
+)
+
+// CredentialsConfig is how the gateway proves itself to a node.
+type CredentialsConfig struct {
+	// Type is jwt, shared_secret, api_key, bearer, basic, header or none.
+	Type string `json:"type"`
+	// Key is the id of the key that signs a jwt. Default: the first that may sign.
+	Key string `json:"key,omitempty"`
+	// Value is the secret, key or token, the password of basic, or the value
+	// of the header. Placeholders such as {env.NODE_KEY} are replaced when the
+	// config is loaded.
+	Value string `json:"value,omitempty"`
+	// User is the user of basic.
+	User string `json:"user,omitempty"`
+	// Header is the name for type header.
+	Header string `json:"header,omitempty"`
+}
+
+// credential adds what proves us to a request.
+type credential interface {
+	apply(header http.Header, where TokenHeader, node *Node) error
+}
+
+// newCredential resolves a configuration; nil means the default: a jwt when
+// the federation can sign and the dialect expects one, else nothing.
+func newCredential(c *CredentialsConfig, dialect string, keys []*signingKey, issuer string, repl *caddy.Replacer) (credential, error) {
+	if c == nil {
+		if len(keys) == 0 || dialect == "json" {
+			return noCredential{}, nil
+		}
+		return &jwtCredential{key: keys[0], issuer: issuer}, nil
+	}
+	value, err := repl.ReplaceOrErr(c.Value, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("credentials %s: %w", c.Type, err)
+	}
+	if !httpguts.ValidHeaderFieldValue(value) {
+		return nil, fmt.Errorf("credentials %s: the value has characters that a header cannot carry", c.Type)
+	}
+	switch c.Type {
+	case "none":
+		return noCredential{}, nil
+	case "jwt":
+		for _, key := range keys {
+			if c.Key == "" || key.id == c.Key {
+				return &jwtCredential{key: key, issuer: issuer}, nil
+			}
+		}
+		if c.Key == "" {
+			return nil, fmt.Errorf("credentials jwt: the federation has no key that may sign; add `key <kid> hs256 <secret>`")
+		}
+		return nil, fmt.Errorf("credentials jwt: no key %q that may sign", c.Key)
+	}
+	if value == "" {
+		return nil, fmt.Errorf("credentials %s: the value is empty", c.Type)
+	}
+	switch c.Type {
+	case "shared_secret", "api_key", "bearer":
+		return tokenCredential{authorization: []string{"Bearer " + value}, token: []string{value}}, nil
+	case "basic":
+		if c.User == "" || strings.Contains(c.User, ":") {
+			return nil, fmt.Errorf("credentials basic: the user is empty or has a colon")
+		}
+		encoded := base64.StdEncoding.EncodeToString([]byte(c.User + ":" + value))
+		return headerCredential{name: "Authorization", value: []string{"Basic " + encoded}}, nil
+	case "header":
+		if !httpguts.ValidHeaderFieldName(c.Header) {
+			return nil, fmt.Errorf("credentials header: %q is not a header name", c.Header)
+		}
+		return headerCredential{name: http.CanonicalHeaderKey(c.Header), value: []string{value}}, nil
+	default:
+		return nil, fmt.Errorf("unknown credentials %q, expected jwt, shared_secret, api_key, bearer, basic, header or none", c.Type)
+	}
+}
+
+type noCredential struct{}
+
+func (noCredential) apply(http.Header, TokenHeader, *Node) error { return nil }
+
+type headerCredential struct {
+	name  string
+	value []string
+}
+
+func (c headerCredential) apply(header http.Header, where TokenHeader, _ *Node) error {
+	if where != TokenNone {
+		header[c.name] = c.value
+	}
+	return nil
+}
+
+type tokenCredential struct {
+	authorization, token []string
+}
+
+func (c tokenCredential) apply(header http.Header, where TokenHeader, _ *Node) error {
+	if where == TokenAuthorization || where == TokenBoth {
+		header["Authorization"] = c.authorization
+	}
+	if where == TokenXNodeToken || where == TokenBoth {
+		header["X-Node-Token"] = c.token
+	}
+	return nil
+}
+
+// The life of a token towards a node. The old master minted one of 300 s for
+// every request; one is good until a minute and a half before its end.
+const (
+	tokenLife     = 300 * time.Second
+	tokenReserve  = 90 * time.Second
+	tokenBackdate = 45 * time.Second // nodes refuse an iat one second ahead of their clock
+)
+
+// jwtCredential signs what the old master signed: the claims name the node
+// that is called. One token is used for several calls, so signing costs
+// nothing per request.
+type jwtCredential struct {
+	key    *signingKey
+	issuer string
+	minted atomic.Pointer[mintedToken]
+}
+
+type mintedToken struct {
+	tokenCredential
+	node    *Node
+	expires time.Time
+}
+
+// nodeClaims are in the order the old master emits them.
+type nodeClaims struct {
+	Issuer       string   `json:"iss"`
+	Subject      any      `json:"sub"`
+	Slug         string   `json:"node_slug"`
+	Name         string   `json:"node_name"`
+	IssuedAt     int64    `json:"iat"`
+	ExpiresAt    int64    `json:"exp"`
+	Capabilities []string `json:"capabilities"`
+	Type         string   `json:"type"`
+}
+
+func (c nodeClaims) GetExpirationTime() (*jwt.NumericDate, error) {
+	return jwt.NewNumericDate(time.Unix(c.ExpiresAt, 0)), nil
+}
+
+func (c nodeClaims) GetIssuedAt() (*jwt.NumericDate, error) {
+	return jwt.NewNumericDate(time.Unix(c.IssuedAt, 0)), nil
+}
+func (c nodeClaims) GetNotBefore() (*jwt.NumericDate, error) { return nil, nil }
+func (c nodeClaims) GetIssuer() (string, error)              { return c.Issuer, nil }
+func (c nodeClaims) GetSubject() (string, error)             { return fmt.Sprint(c.Subject), nil }
+func (c nodeClaims) GetAudience() (jwt.ClaimStrings, error)  { return nil, nil }
+
+func (c *jwtCredential) apply(header http.Header, where TokenHeader, node *Node) error {
+	if where == TokenNone {
+		return nil
+	}
+	now := time.Now()
+	token := c.minted.Load()
+	if token == nil || token.node != node || now.After(token.expires.Add(-tokenReserve)) {
+		fresh, err := c.mint(node, now)
+		if err != nil {
+			return err
+		}
+		c.minted.Store(fresh)
+		token = fresh
+	}
+	return token.apply(header, where, node)
+}
+
+func (c *jwtCredential) mint(node *Node, now time.Time) (*mintedToken, error) {
+	capabilities := node.Capabilities
+	if capabilities == nil {
+		capabilities = []string{}
+	}
+	expires := now.Add(tokenLife)
+	token := jwt.NewWithClaims(c.key.method, nodeClaims{
+		Issuer:       c.issuer,
+		Subject:      node.subject(),
+		Slug:         node.Slug,
+		Name:         node.Name,
+		IssuedAt:     now.Add(-tokenBackdate).Unix(),
+		ExpiresAt:    expires.Unix(),
+		Capabilities: capabilities,
+		Type:         node.Type,
+	})
+	token.Header["kid"] = c.key.id
+	signed, err := token.SignedString(c.key.key)
+	if err != nil {
+		return nil, fmt.Errorf("signing a token for node %q with key %q failed", node.Slug, c.key.id)
+	}
+	return &mintedToken{
+		tokenCredential: tokenCredential{authorization: []string{"Bearer " + signed}, token: []string{signed}},
+		node:            node,
+		expires:         expires,
+	}, nil
+}
+
+// subject is an integer where it can be, because old nodes compare it with a row's id.
+func (n *Node) subject() any {
+	if n.Subject == "" {
+		return n.ID
+	}
+	if id, err := strconv.ParseInt(n.Subject, 10, 64); err == nil && strconv.FormatInt(id, 10) == n.Subject {
+		return id
+	}
+	return n.Subject
+}

@@ -1,0 +1,74 @@
+package fleet
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// Load is what the calls to one node have cost so far, since the process started.
+type Load struct {
+	// InFlight is how many calls are running now.
+	InFlight int64 `json:"in_flight"`
+	// Latency is the moving average over calls that succeeded, in
+	// milliseconds; 0 before the first.
+	Latency float64 `json:"latency_ms"`
+	// Calls counts the finished calls by their outcome.
+	Calls map[Outcome]uint64 `json:"calls"`
+}
+
+// outcomeIndex gives each outcome its counter.
+var outcomeIndex = map[Outcome]int{
+	OutcomeOK: 0, OutcomeHard: 1, OutcomeSoft: 2, OutcomeThrottled: 3, OutcomeNeutral: 4, OutcomeBadPayload: 5,
+}
+
+// latencyWeight is the weight of a new sample in the moving average: high
+// enough to follow a change within ten calls, low enough to ride out one.
+const latencyWeight = 0.2
+
+// loadMeter counts without a lock.
+type loadMeter struct {
+	inFlight atomic.Int64
+	latency  atomic.Uint64 // float64 bits, milliseconds
+	calls    [6]atomic.Uint64
+}
+
+// begin takes a place of the bulkhead, or refuses when all limit are taken.
+func (l *loadMeter) begin(limit int64) bool {
+	if l.inFlight.Add(1) > limit {
+		l.inFlight.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (l *loadMeter) end(outcome Outcome, took time.Duration) {
+	l.inFlight.Add(-1)
+	l.calls[outcomeIndex[outcome]].Add(1)
+	if outcome != OutcomeOK {
+		return
+	}
+	sample := float64(took) / float64(time.Millisecond)
+	for {
+		old := l.latency.Load()
+		mean := sample
+		if old != 0 {
+			mean = (1-latencyWeight)*math.Float64frombits(old) + latencyWeight*sample
+		}
+		if l.latency.CompareAndSwap(old, math.Float64bits(mean)) {
+			return
+		}
+	}
+}
+
+func (l *loadMeter) read() Load {
+	load := Load{
+		InFlight: l.inFlight.Load(),
+		Latency:  math.Float64frombits(l.latency.Load()),
+		Calls:    make(map[Outcome]uint64, len(outcomeIndex)),
+	}
+	for outcome, i := range outcomeIndex {
+		load.Calls[outcome] = l.calls[i].Load()
+	}
+	return load
+}

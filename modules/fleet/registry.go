@@ -1,0 +1,243 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+// Snapshot is all nodes at one moment. It is never changed.
+type Snapshot struct {
+	// Nodes are sorted by slug.
+	Nodes []*Node
+	// Epoch rises with every change of the node set.
+	Epoch uint64
+
+	bySlug map[string]*Node
+}
+
+// Node returns the node with the slug, or nil.
+func (s *Snapshot) Node(slug string) *Node { return s.bySlug[slug] }
+
+// registry makes snapshots out of the configured nodes and the store's.
+type registry struct {
+	app     *App
+	ctx     caddy.Context
+	static  map[string]NodeConfig
+	current atomic.Pointer[Snapshot]
+
+	// built is touched only by Provision, Start and then the watcher, one
+	// after the other.
+	built map[string]*builtNode
+}
+
+// builtNode is a node with what it was made of, so that an unchanged node
+// keeps its dialect's memory and its connections.
+type builtNode struct {
+	node    *Node
+	config  []byte
+	release func()
+}
+
+// rebuild makes the next snapshot. A registered node that cannot be built is
+// logged and left out; a static one fails, which only Provision can meet.
+func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) error {
+	configs := make(map[string]NodeConfig, len(r.static)+len(records))
+	sources := make(map[string]string, len(configs))
+	for slug, config := range r.static {
+		configs[slug], sources[slug] = config, "caddyfile"
+	}
+	for _, record := range records {
+		var registered NodeConfig
+		if err := json.Unmarshal(record.Data, &registered); err != nil {
+			r.app.logger.Error("registered node is left out: its record cannot be read", zap.String("node", record.Slug), zap.Error(err))
+			continue
+		}
+		registered.Slug = record.Slug
+		if fixed, ok := r.static[record.Slug]; ok {
+			configs[record.Slug] = fixed.over(registered)
+			continue
+		}
+		configs[record.Slug], sources[record.Slug] = registered, "registry"
+		ids[record.Slug] = record.ID
+	}
+
+	next := make(map[string]*builtNode, len(configs))
+	snapshot := &Snapshot{bySlug: make(map[string]*Node, len(configs))}
+	if old := r.current.Load(); old != nil {
+		snapshot.Epoch = old.Epoch + 1
+	}
+	for slug, config := range configs {
+		built, err := r.build(config, ids[slug], sources[slug])
+		if err != nil {
+			if sources[slug] == "caddyfile" && r.current.Load() == nil {
+				return err
+			}
+			r.app.logger.Error("node is left out", zap.String("node", slug), zap.Error(err))
+			continue
+		}
+		next[slug] = built
+		snapshot.Nodes = append(snapshot.Nodes, built.node)
+		snapshot.bySlug[slug] = built.node
+	}
+	slices.SortFunc(snapshot.Nodes, func(a, b *Node) int { return strings.Compare(a.Slug, b.Slug) })
+
+	old := r.built
+	r.built = next
+	r.current.Store(snapshot)
+	for slug, was := range old {
+		// a renumbered node shares its dialect and transport with the one it replaces
+		if now := next[slug]; now == nil || now.node.dialect != was.node.dialect {
+			was.release()
+		}
+	}
+	r.app.shared.keep(snapshot.Nodes)
+	return nil
+}
+
+// build makes a node, from the one that stands when only its id is new.
+func (r *registry) build(config NodeConfig, id int64, source string) (*builtNode, error) {
+	if r.app.NodeDefaults != nil {
+		config = config.over(*r.app.NodeDefaults)
+	}
+	config = config.withDefaults()
+	encoded, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("node %q: %w", config.Slug, err)
+	}
+	if was := r.built[config.Slug]; was != nil && bytes.Equal(was.config, encoded) && was.node.Source == source {
+		if was.node.ID == id {
+			return was, nil
+		}
+		renumbered := *was.node
+		renumbered.ID = id
+		return &builtNode{node: &renumbered, config: encoded, release: was.release}, nil
+	}
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	repl := caddy.NewReplacer()
+	address, err := repl.ReplaceOrErr(config.URL, true, true)
+	if err != nil {
+		return nil, fmt.Errorf("node %q: url: %w", config.Slug, err)
+	}
+	u, err := parseNodeURL(address)
+	if err != nil {
+		return nil, fmt.Errorf("node %q: %w", config.Slug, err)
+	}
+
+	// Provision's own context may load modules only while Provision runs;
+	// later nodes have one each, which ends with them.
+	ctx, release := r.ctx, func() {}
+	if r.current.Load() != nil {
+		ctx, release = caddy.NewContext(r.ctx)
+	}
+	node := &Node{
+		ID: id, Slug: config.Slug, Name: config.Name, URL: u, Description: config.Description,
+		Type: config.Type, Weight: config.Weight, Group: config.Group, Required: *config.Required,
+		Capabilities: config.Capabilities, Domains: config.Domains, Keywords: config.Keywords,
+		DataTypes: config.DataTypes, Collections: config.Collections, AdminState: config.AdminState,
+		Subject: config.Subject, Timeout: time.Duration(config.Timeout), Source: source,
+		maxRequests: int64(config.MaxRequests), maxResponseSize: config.MaxResponseSize,
+		member: r.app.shared.member(config.Slug, u.String()),
+	}
+	if err := node.load(ctx, config, r.app, repl); err != nil {
+		release()
+		return nil, fmt.Errorf("node %q: %w", config.Slug, err)
+	}
+	return &builtNode{node: node, config: encoded, release: func() {
+		release()
+		node.closeIdle()
+	}}, nil
+}
+
+// load fills in what comes from modules and secrets.
+func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.Replacer) error {
+	var inline struct {
+		Dialect string `json:"dialect"`
+	}
+	if err := json.Unmarshal(config.DialectRaw, &inline); err != nil {
+		return fmt.Errorf("dialect: %w", err)
+	}
+	module, err := ctx.LoadModule(&config, "DialectRaw")
+	if err != nil {
+		return fmt.Errorf("dialect %s: %w", inline.Dialect, err)
+	}
+	dialect, ok := module.(Dialect)
+	if !ok {
+		return fmt.Errorf("dialect %s: the module is not a dialect", inline.Dialect)
+	}
+	n.dialect = dialect
+	if config.TransportRaw == nil {
+		n.transport = newTransport(config.MaxRequests)
+	} else {
+		module, err := ctx.LoadModule(&config, "TransportRaw")
+		if err != nil {
+			return fmt.Errorf("transport: %w", err)
+		}
+		if n.transport, ok = module.(http.RoundTripper); !ok {
+			return errors.New("transport: the module is not a transport")
+		}
+		n.foreignTransport = true
+	}
+	if n.credential, err = newCredential(config.Credentials, inline.Dialect, app.signingKeys, app.Issuer, repl); err != nil {
+		return err
+	}
+	for name, values := range config.HeaderUp {
+		field := headerField{name: http.CanonicalHeaderKey(name)}
+		for _, v := range values {
+			resolved, err := repl.ReplaceOrErr(v, true, true)
+			if err != nil {
+				return fmt.Errorf("header_up %s: %w", name, err)
+			}
+			field.values = append(field.values, resolved)
+		}
+		n.headers = append(n.headers, field)
+	}
+	return nil
+}
+
+// watch follows the store until ctx ends. While the store is gone the last
+// snapshot stays.
+func (r *registry) watch(ctx context.Context, nodes store.Nodes, ids map[string]int64) {
+	changes, err := nodes.Watch(ctx)
+	if err != nil {
+		r.app.logger.Error("the registry's changes are not seen until the next reload", zap.Error(err))
+		return
+	}
+	failing := false
+	for range changes {
+		records, err := nodes.List(ctx)
+		if err == nil {
+			err = r.rebuild(ids, records)
+		}
+		if (err != nil) != failing && ctx.Err() == nil {
+			failing = err != nil
+			if failing {
+				r.app.logger.Error("the registry cannot be read, the nodes stay as they are", zap.Error(err))
+			} else {
+				r.app.logger.Info("the registry is read again")
+			}
+		}
+	}
+}
+
+// release gives up everything that was built.
+func (r *registry) release() {
+	for _, built := range r.built {
+		built.release()
+	}
+	r.built = nil
+}

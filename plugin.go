@@ -1,0 +1,14 @@
+// Package federation compiles all modules of caddy-federation into Caddy.
+//
+//	xcaddy build --with github.com/caddy-federation/caddy-federation
+package federation
+
+import (
+	_ "github.com/caddy-federation/caddy-federation/caddyfile"
+	_ "github.com/caddy-federation/caddy-federation/modules/dialects"
+	_ "github.com/caddy-federation/caddy-federation/modules/fleet"
+	_ "github.com/caddy-federation/caddy-federation/modules/index"
+	_ "github.com/caddy-federation/caddy-federation/modules/search"
+	_ "github.com/caddy-federation/caddy-federation/store/bolt"
+	_ "github.com/caddy-federation/caddy-federation/store/memory"
+)

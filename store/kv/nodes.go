@@ -1,0 +1,119 @@
+package kv
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+type nodes struct{ *Store }
+
+func (n nodes) List(ctx context.Context) (records []store.NodeRecord, err error) {
+	err = n.view(ctx, "listing nodes", func(tx Tx) (err error) {
+		records, err = all[store.NodeRecord](tx, bucketNodes, "", nil)
+		return err
+	})
+	return records, err
+}
+
+func (n nodes) Get(ctx context.Context, slug string) (record store.NodeRecord, err error) {
+	err = n.view(ctx, fmt.Sprintf("getting node %q", slug), func(tx Tx) error {
+		found, err := get(tx, bucketNodes, slug, &record)
+		if err == nil && !found {
+			return store.ErrNotFound
+		}
+		return err
+	})
+	return record, err
+}
+
+func (n nodes) Put(ctx context.Context, record store.NodeRecord) (store.NodeRecord, error) {
+	err := n.update(ctx, fmt.Sprintf("putting node %q", record.Slug), func(tx Tx) error {
+		if err := checkKeys(record.Slug); err != nil {
+			return err
+		}
+		var stands store.NodeRecord
+		found, err := get(tx, bucketNodes, record.Slug, &stands)
+		switch {
+		case err != nil:
+			return err
+		case found && record.Revision == 0:
+			return store.ErrExists
+		case record.Revision != stands.Revision:
+			return store.ErrConflict
+		}
+		if record.ID, err = assignID(tx, record.Slug); err != nil {
+			return err
+		}
+		record.Revision++
+		record.Updated = n.now()
+		return put(tx, bucketNodes, record.Slug, record)
+	})
+	if err != nil {
+		return store.NodeRecord{}, err
+	}
+	n.changed(topicNodes)
+	return record, nil
+}
+
+func (n nodes) Delete(ctx context.Context, slug string, revision uint64) error {
+	err := n.update(ctx, fmt.Sprintf("deleting node %q", slug), func(tx Tx) error {
+		var stands store.NodeRecord
+		found, err := get(tx, bucketNodes, slug, &stands)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return store.ErrNotFound
+		case revision != 0 && revision != stands.Revision:
+			return store.ErrConflict
+		}
+		if err := tx.Delete(bucketIDs, slug); err != nil {
+			return err
+		}
+		return tx.Delete(bucketNodes, slug)
+	})
+	if err == nil {
+		n.changed(topicNodes)
+	}
+	return err
+}
+
+func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64, error) {
+	ids := make(map[string]int64, len(slugs))
+	err := n.update(ctx, "numbering nodes", func(tx Tx) error {
+		// in one order, so that a new federation is numbered the same everywhere
+		for _, slug := range slices.Sorted(slices.Values(slugs)) {
+			if err := checkKeys(slug); err != nil {
+				return err
+			}
+			id, err := assignID(tx, slug)
+			if err != nil {
+				return err
+			}
+			ids[slug] = id
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
+}
+
+// assignID returns the slug's id, a new one when it has none.
+func assignID(tx Tx, slug string) (int64, error) {
+	if text := tx.Get(bucketIDs, slug); len(text) == 8 {
+		return int64(binary.BigEndian.Uint64(text)), nil
+	}
+	id, err := counter(tx, "last_node_id", 1)
+	if err != nil {
+		return 0, err
+	}
+	return int64(id), tx.Put(bucketIDs, slug, binary.BigEndian.AppendUint64(nil, id))
+}
+
+func (n nodes) Watch(ctx context.Context) (<-chan struct{}, error) { return n.watch(ctx, topicNodes) }

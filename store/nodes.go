@@ -1,0 +1,38 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// NodeRecord is one registered node.
+type NodeRecord struct {
+	Slug string
+	// ID is positive, assigned by the store and never given to another node.
+	ID int64
+	// Revision rises with every change, from 1.
+	Revision uint64
+	// Data is the JSON of the registry. The store does not read it.
+	Data    []byte
+	Updated time.Time
+}
+
+// Nodes are the registered nodes, and the ids of all.
+type Nodes interface {
+	// List returns all nodes, sorted by slug.
+	List(ctx context.Context) ([]NodeRecord, error)
+	Get(ctx context.Context, slug string) (NodeRecord, error)
+	// Put creates a node when the revision is 0 ([ErrExists] when there is
+	// one), else changes the node of that revision ([ErrConflict] when it has
+	// another by now). It returns the record with id and revision.
+	Put(ctx context.Context, record NodeRecord) (NodeRecord, error)
+	// Delete removes the node of the revision, or of any when it is 0. The
+	// slug is free again, under a new id: tokens of the old node do not fit.
+	Delete(ctx context.Context, slug string, revision uint64) error
+	// AssignIDs returns the ids of these slugs, the same at every call, and
+	// numbers those that have none. Static nodes have ids without a record.
+	AssignIDs(ctx context.Context, slugs []string) (map[string]int64, error)
+	// Watch sends after every change of a node until ctx ends or the store is
+	// closed, then closes the channel. Changes in quick succession may come as one.
+	Watch(ctx context.Context) (<-chan struct{}, error)
+}
