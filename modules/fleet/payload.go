@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"io"
+	"slices"
 )
 
 // Caps on what a node may answer.
@@ -98,7 +99,7 @@ func readCapped(body io.Reader, declared, limit int64) ([]byte, error) {
 			return nil, err
 		}
 		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
+			buf = slices.Grow(buf, int(min(int64(cap(buf)), limit+1-int64(len(buf)))))
 		}
 	}
 }

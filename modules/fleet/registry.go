@@ -213,6 +213,9 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 // snapshot stays.
 func (r *registry) watch(ctx context.Context, nodes store.Nodes, ids map[string]int64) {
 	changes, err := nodes.Watch(ctx)
+	if err != nil && ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		r.app.logger.Error("the registry's changes are not seen until the next reload", zap.Error(err))
 		return

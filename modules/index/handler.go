@@ -17,10 +17,32 @@ import (
 
 func init() {
 	caddy.RegisterModule(new(Handler))
-	httpcaddyfile.RegisterHandlerDirective("federation_index", func(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		handler := new(Handler)
-		return handler, handler.UnmarshalCaddyfile(helper.Dispenser)
-	})
+	httpcaddyfile.RegisterDirective("federation_index", parseDirective)
+}
+
+// parseDirective reads the matcher by itself: an argument that begins with a
+// slash is a folder here, and Caddy would take it for a path to match.
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // federation_index
+	var matcher caddy.ModuleMap
+	if h.NextArg() {
+		if first := h.Val(); first == "*" || strings.HasPrefix(first, "@") {
+			set, ok, err := h.MatcherToken()
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				matcher = set
+			}
+			h.DeleteN(1)
+		}
+	}
+	h.Reset()
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(matcher, handler), nil
 }
 
 // Handler serves an index as a whole node, so that a team without nodes has
@@ -83,7 +105,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // UnmarshalCaddyfile reads the directive. Syntax:
 //
-//	federation_index [<matcher>] <file or folder...> {
+//	federation_index [*|@<matcher>] <file or folder...> {
 //	    name     <name>
 //	    dialect  gateway | laravel | laravel_enveloped
 //	    path     <folder>

@@ -47,7 +47,7 @@ type body struct {
 	Code       string              `json:"code"`
 	TraceID    string              `json:"trace_id,omitempty"`
 	RetryAfter int64               `json:"retry_after,omitzero"`
-	Nodes      jsontext.Value      `json:"nodes,omitempty"`
+	Nodes      jsontext.Value      `json:"nodes,omitzero"`
 	Success    *bool               `json:"success,omitempty"`
 	Error      string              `json:"error,omitempty"`
 	Message    string              `json:"message,omitempty"`

@@ -1,0 +1,190 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// A connection that Caddy's old socket had taken in and not yet accepted is
+// reset when that socket closes, with any config: a client sees an error
+// before anything of its request was read. What must never happen is that a
+// request which got in is not answered.
+func TestAReloadUnderLoadLosesNoRequest(t *testing.T) {
+	var reached sync.Map
+	slow := node(t, func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ Query string }
+		if json.NewDecoder(r.Body).Decode(&body) == nil {
+			reached.Store(body.Query, true)
+		}
+		time.Sleep(5 * time.Millisecond)
+		answers(hits("a"))(w, r)
+	})
+	port := freePort(t)
+	config := func(n int) string {
+		return federation(port, fmt.Sprintf("node one %s {\n dialect gateway\n weight %d\n}", slow, n+1), "")
+	}
+	load(t, config(0))
+	stop := make(chan struct{})
+	var answered, turnedAway atomic.Int64
+	var group sync.WaitGroup
+	for client := range 8 {
+		group.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				query := fmt.Sprintf("q-%d-%d", client, n)
+				response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/v1/search?q=%s", port, query))
+				if err == nil {
+					_, err = io.Copy(io.Discard, response.Body)
+					response.Body.Close()
+					if err == nil && response.StatusCode == 200 {
+						answered.Add(1)
+						continue
+					}
+					t.Errorf("%s: status %d, %v", query, response.StatusCode, err)
+				}
+				if _, in := reached.Load(query); in {
+					t.Errorf("%s got in and was not answered: %v", query, err)
+				}
+				turnedAway.Add(1)
+			}
+		})
+	}
+	for n := range 10 {
+		adapted, err := adapt(config(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := answered.Load()
+		if err := caddy.Load(adapted, true); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() bool { return answered.Load() > before+20 })
+	}
+	close(stop)
+	group.Wait()
+	t.Logf("%d answered over 10 reloads, %d turned away before they got in", answered.Load(), turnedAway.Load())
+}
+
+func TestABrokenReloadChangesNothing(t *testing.T) {
+	url := node(t, answers(hits("a")))
+	port := freePort(t)
+	good := federation(port, "node one "+url+" {\n dialect gateway\n}", "")
+	load(t, good)
+	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
+	g.search(200, `{"query":"x"}`)
+
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	folder := t.TempDir()
+	foreign := filepath.Join(folder, "foreign.db")
+	if err := os.WriteFile(foreign, []byte(strings.Repeat("something else ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, broken := range map[string]string{
+		"provision fails": federation(port, "node one "+url+" {\n credentials jwt nobody\n}\nnode two "+url, ""),
+		"start fails":     strings.ReplaceAll(federation(port, "node two "+url, ""), "store memory", "store bolt "+foreign),
+		"listen fails":    federation(busy.Addr().(*net.TCPAddr).Port, "node two "+url, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			adapted, err := adapt(broken)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := caddy.Load(adapted, true); err == nil {
+				t.Fatal("the broken config was loaded")
+			}
+			a := gateway{t, g.url}.search(200, `{"query":"x"}`)
+			if len(a.Nodes) != 1 || a.Nodes[0].Node != "one" {
+				t.Errorf("the nodes changed: %s", a.raw)
+			}
+		})
+	}
+	if body, err := os.ReadFile(foreign); err != nil || !strings.HasPrefix(string(body), "something else") {
+		t.Error("the foreign file was written to")
+	}
+}
+
+func TestValidateOpensNothing(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "a.txt"), []byte("a document"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var called atomic.Int32
+	url := node(t, func(http.ResponseWriter, *http.Request) { called.Add(1) })
+	text := strings.ReplaceAll(federation(freePort(t), "node one "+url, "local bleve "+folder+" {\n path "+folder+"/index\n}"),
+		"store memory", "store bolt "+folder+"/test.db")
+	adapted, err := adapt(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config caddy.Config
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&config); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"test.db", "index"} {
+		if _, err := os.Stat(filepath.Join(folder, name)); err == nil {
+			t.Errorf("validating made %s", name)
+		}
+	}
+	if called.Load() > 0 {
+		t.Error("validating called a node")
+	}
+}
+
+func TestNodesKeepTheirIDsOverRestarts(t *testing.T) {
+	seen := make(chan string, 100)
+	url := node(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			seen <- r.Header.Get("Authorization")
+		}
+		answers(hits("a"))(w, r)
+	})
+	file := filepath.Join(t.TempDir(), "kept.db")
+	var subjects []float64
+	for i := range 3 {
+		block := "node b " + url + "\n"
+		if i > 0 {
+			block = "node a " + url + "\n" + block // joins later, sorts first
+		}
+		port := freePort(t)
+		text := strings.ReplaceAll(federation(port, "key main hs256 a-secret-of-more-than-thirty-two-bytes\n node_defaults {\n dialect gateway\n}\n"+block, ""),
+			"store memory", "store bolt "+file)
+		adapted, err := adapt(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Load(adapted, true); err != nil {
+			t.Fatal(err)
+		}
+		gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}.search(200, `{"query":"x","nodes":["b"]}`)
+		subjects = append(subjects, claims(t, <-seen)["sub"].(float64))
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if subjects[0] != 1 || subjects[1] != 1 || subjects[2] != 1 {
+		t.Errorf("node b was %v", subjects)
+	}
+}
