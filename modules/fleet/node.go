@@ -103,3 +103,9 @@ func (n *Node) Refusal() string {
 	}
 	return string(n.AdminState)
 }
+
+// NewNode returns a node that is in no registry: for tests of dialects, which
+// need one to be called with.
+func NewNode(slug string, collections ...Collection) *Node {
+	return &Node{Slug: slug, Name: slug, Collections: collections, AdminState: AdminEnabled, member: new(member)}
+}

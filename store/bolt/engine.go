@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -162,7 +163,7 @@ func explain(err error) error {
 		return fmt.Errorf("%w: another process has it open, perhaps another Caddy with the same data directory", store.ErrLocked)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return fmt.Errorf("%w: not a bbolt file, or a damaged one", store.ErrCorrupt)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EFBIG), errors.Is(err, syscall.EDQUOT):
+	case noSpace(err):
 		return fmt.Errorf("%w: %w", store.ErrFull, plain(err))
 	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 		return store.ErrClosed
@@ -171,6 +172,17 @@ func explain(err error) error {
 	default:
 		return plain(err)
 	}
+}
+
+// noSpace also reads the text, because the library drops the cause when the
+// file cannot grow.
+func noSpace(err error) bool {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EFBIG, syscall.EDQUOT} {
+		if errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // plain takes the path out of an error that is wrapped with it anyway.
