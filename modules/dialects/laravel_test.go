@@ -293,13 +293,13 @@ func TestLaravelCaddyfile(t *testing.T) {
 		t.Errorf("got %+v", l)
 	}
 	for text, says := range map[string]string{
-		"laravel {\n prefx /x\n}":                      "did you mean prefix?",
-		"laravel {\n prefix x\n}":                      "slash",
-		"laravel {\n path find /x\n}":                  "path takes",
+		"laravel {\n prefx /x\n}":                        "did you mean prefix?",
+		"laravel {\n prefix x\n}":                        "slash",
+		"laravel {\n path find /x\n}":                    "path takes",
 		"laravel {\n path search /x\n path search /y\n}": "twice",
-		"laravel {\n token_header cookie\n}":           "known are",
-		"laravel {\n threshold high\n}":                "not a number",
-		"laravel x":                                    "wrong argument count",
+		"laravel {\n token_header cookie\n}":             "known are",
+		"laravel {\n threshold high\n}":                  "not a number",
+		"laravel x":                                      "wrong argument count",
 	} {
 		err := new(Laravel).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
 		if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "Testfile:") {

@@ -1,0 +1,50 @@
+# Everything is built without cgo and without the databases that Caddy's
+# certificate authority could use; the race detector alone needs cgo.
+TAGS     := nobadger,nomysql,nopgx
+GO_BUILD := CGO_ENABLED=0 go build -tags $(TAGS)
+GO_TEST  := go test -tags $(TAGS)
+FUZZTIME ?= 10s
+
+.PHONY: help demo build test race fuzz bench lint tidy-check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: ## run a federation on this machine; DOCS="<folder>..." for folders of your own
+	@echo "building the demo; the first build takes a few minutes"
+	@$(GO_BUILD) -o bin/demo ./cmd/demo
+	@exec bin/demo $(DOCS)
+
+build: ## build Caddy with this plugin into bin/caddy, through xcaddy from xcaddy.json
+	@mkdir -p bin
+	cd tools && go run ./build ../bin/caddy
+
+test: ## run all tests
+	CGO_ENABLED=0 $(GO_TEST) ./...
+	cd tools && go vet ./...
+
+race: ## run all tests with the race detector
+	CGO_ENABLED=1 $(GO_TEST) -race ./...
+
+fuzz: ## fuzz every target for FUZZTIME
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			CGO_ENABLED=0 $(GO_TEST) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -parallel 2 $$package; \
+		done; \
+	done
+
+bench: ## run the benchmarks
+	CGO_ENABLED=0 $(GO_TEST) -run '^$$' -bench . -benchmem ./modules/... ./bench/...
+
+lint: ## run the linters
+	go vet -tags $(TAGS) ./...
+	cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/golangci-lint run --build-tags $(TAGS) ./...
+
+tidy-check: ## check that go.mod and the sources agree
+	go mod tidy -diff
+	cd tools && go mod tidy -diff
+
+clean: ## remove what was built
+	rm -rf bin testdata/demo/index
