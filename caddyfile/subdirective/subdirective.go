@@ -85,7 +85,7 @@ func Hint(name string, known []string) string {
 			best, distance = k, d
 		}
 	}
-	if best != "" && distance <= max(1, len(best)/3) {
+	if best != "" && distance <= max(1, (len(best)+1)/3) {
 		return "; did you mean " + best + "?"
 	}
 	sorted := slices.Clone(known)

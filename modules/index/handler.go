@@ -26,15 +26,13 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	h.Next() // federation_index
 	var matcher caddy.ModuleMap
 	if h.NextArg() {
-		if first := h.Val(); first == "*" || strings.HasPrefix(first, "@") {
-			set, ok, err := h.MatcherToken()
-			if err != nil {
+		first := h.Val()
+		h.Prev()
+		if first == "*" || strings.HasPrefix(first, "@") {
+			var err error
+			if matcher, err = h.ExtractMatcherSet(); err != nil {
 				return nil, err
 			}
-			if ok {
-				matcher = set
-			}
-			h.DeleteN(1)
 		}
 	}
 	h.Reset()

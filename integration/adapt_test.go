@@ -1,0 +1,195 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestAdapt holds the grammar: every *.caddyfiletest is a Caddyfile, a line of
+// hyphens, and the JSON it becomes.
+func TestAdapt(t *testing.T) {
+	files, err := filepath.Glob("../testdata/adapt/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no tests: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			caddyfile, expected, ok := strings.Cut(string(text), "\n----------\n")
+			if !ok {
+				t.Fatal("there is no line of ten hyphens")
+			}
+			got, err := adapt(caddyfile + "\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, got, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			if os.Getenv("UPDATE_ADAPT") != "" {
+				if err := os.WriteFile(file, []byte(caddyfile+"\n----------\n"+pretty.String()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if strings.TrimSpace(expected) != strings.TrimSpace(pretty.String()) {
+				t.Errorf("adapted to\n%s\nexpected\n%s", pretty.String(), expected)
+			}
+		})
+	}
+}
+
+var inDocs = regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
+
+// TestTheDocsAdapt keeps every Caddyfile in the documents true.
+func TestTheDocsAdapt(t *testing.T) {
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range append(files, "../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, example := range inDocs.FindAllStringSubmatch(string(text), -1) {
+			found++
+			t.Run(fmt.Sprintf("%s %d", filepath.Base(file), i+1), func(t *testing.T) {
+				t.Setenv("FEDERATION_SECRET", "a secret of more than thirty-two bytes")
+				t.Setenv("SHOP_PASSWORD", "secret")
+				config, err := adapt(example[1])
+				if err != nil {
+					t.Fatalf("%v\n%s", err, example[1])
+				}
+				var parsed caddy.Config
+				if err := json.Unmarshal(config, &parsed); err != nil {
+					t.Fatal(err)
+				}
+				if err := caddy.Validate(&parsed); err != nil {
+					t.Errorf("%v\n%s", err, example[1])
+				}
+			})
+		}
+	}
+	if found < 5 {
+		t.Errorf("the docs have %d examples", found)
+	}
+}
+
+// TestEveryMistakeIsNamed: the error of a Caddyfile says what, and on which line.
+func TestEveryMistakeIsNamed(t *testing.T) {
+	for _, c := range []struct{ block, search, says string }{
+		{"nod a http://x", "", "federation: unknown subdirective nod; did you mean node?"},
+		{"store redis redis://x", "", "store: unknown module redis"},
+		{"store", "", "the name of a module is missing"},
+		{"store bolt a b", "", "takes one file"},
+		{"store memory x", "", "takes no argument"},
+		{"issuer", "", "issuer takes one argument"},
+		{"issuer a\nissuer b", "", "issuer is set twice"},
+		{"key a hs512 secret", "", `unknown algorithm "hs512"`},
+		{"key a hs256", "", "key takes <kid> <algorithm>"},
+		{"key a hs256 s\nkey a hs256 t", "", "key a is set twice"},
+		{"key a hs256 s sign_only", "", "expected verify_only"},
+		{"node a", "", "node takes <slug> <url>"},
+		{"node A_b http://x", "", "a slug is"},
+		{"node local http://x", "", "a slug is"},
+		{"node a ftp://x", "", "http or https"},
+		{"node a x:80", "", "http or https"},
+		{"node a http://user:hunter2@x", "", "use credentials basic"},
+		{"node a http://x?y=z", "", "query or fragment"},
+		{"node a http://x\nnode a http://y", "", "node a is set twice"},
+		{"node a http://x {\n wieght 2\n}", "", "node a: unknown subdirective wieght; did you mean weight?"},
+		{"node a http://x {\n weight 0\n}", "", "above 0"},
+		{"node a http://x {\n weight 1001\n}", "", "at most 1000"},
+		{"node a http://x {\n weight NaN\n}", "", "above 0"},
+		{"node a http://x {\n type parent\n}", "", "child or master"},
+		{"node a http://x {\n admin_state asleep\n}", "", "enabled, draining"},
+		{"node a http://x {\n timeout 0\n}", "", "duration above 0"},
+		{"node a http://x {\n timeout 5s 6s\n}", "", "timeout takes one argument"},
+		{"node a http://x {\n max_requests none\n}", "", "whole number"},
+		{"node a http://x {\n max_response_size 2GiB\n}", "", "1GiB"},
+		{"node a http://x {\n required yes\n}", "", "takes no argument"},
+		{"node a http://x {\n header_up X\n}", "", "header_up takes"},
+		{"node a http://x {\n header_up \"X Y\" z\n}", "", "not a header name"},
+		{"node a http://x {\n credentials\n}", "", "the type is missing"},
+		{"node a http://x {\n credentials jwtt\n}", "", "did you mean jwt?"},
+		{"node a http://x {\n credentials basic hunter2\n}", "", "basic takes 2 to 2 arguments"},
+		{"node a http://x {\n dialect larvel\n}", "", "did you mean laravel?"},
+		{"node a http://x {\n transport htttp\n}", "", "did you mean http?"},
+		{"node_defaults {\n weight x\n}", "", "above 0"},
+		{"node_defaults x {\n weight 1\n}", "", "takes no argument"},
+		{"", "timout 2s", "federation_search: unknown subdirective timout; did you mean timeout?"},
+		{"", "timeout 0s", "at least 1ms"},
+		{"", "timeout 1s\ntimeout 2s", "timeout is set twice"},
+		{"", "node_timeout soon", "not a duration"},
+		{"", "min_nodes 0", "above 0"},
+		{"", "fusion rff", "did you mean rrf?"},
+		{"", "dedup nearly", "known are"},
+		{"", "limit 0", "from 1 to 1000"},
+		{"", "limit 50 10", "above the maximum"},
+		{"", "limit 1 2 3", "limit takes"},
+		{"", "local", "the name of an index is missing"},
+		{"", "local bleev x", "did you mean bleve?"},
+		{"", "local bleve", "file or folder"},
+		{"", "local bleve x {\n langage en\n}", "did you mean language?"},
+		{"", "local off x", "wrong argument count"},
+		{"", "server_timing on", "takes no argument"},
+	} {
+		text := federation(8080, c.block, c.search)
+		if strings.HasPrefix(c.block, "store") {
+			text = strings.Replace(text, "store memory", "", 1)
+		}
+		_, err := adapt(text)
+		if err == nil {
+			t.Errorf("%s%s: adapted", c.block, c.search)
+			continue
+		}
+		if !strings.Contains(err.Error(), c.says) || !regexp.MustCompile(`Caddyfile:\d+`).MatchString(err.Error()) {
+			t.Errorf("%s%s: error is %v, expected %q with file and line", c.block, c.search, err, c.says)
+		}
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("a secret got out: %v", err)
+		}
+	}
+}
+
+// TestEveryMistakeInJSONIsNamed: JSON may say what a Caddyfile cannot.
+func TestEveryMistakeInJSONIsNamed(t *testing.T) {
+	for _, c := range []struct{ app, says string }{
+		{`{"nodes":[{"slug":"a","url":"http://x"},{"slug":"a","url":"http://y"}]}`, `node "a" is configured twice`},
+		{`{"nodes":[{"slug":"a"}]}`, "the url is missing"},
+		{`{"nodes":[{"slug":"a","url":"http://x","weight":-1}]}`, "weight"},
+		{`{"nodes":[{"slug":"a","url":"http://x","dialect":{"dialect":"klingon"}}]}`, "klingon"},
+		{`{"nodes":[{"slug":"a","url":"http://x","credentials":{"type":"jwt"}}]}`, "no key that may sign"},
+		{`{"nodes":[{"slug":"a","url":"http://x","credentials":{"type":"bearer"}}]}`, "the value is empty"},
+		{`{"nodes":[{"slug":"a","url":"http://x","credentials":{"type":"bearer","value":"{env.NOBODY_SET_THIS}"}}]}`, "credentials bearer"},
+		{`{"nodes":[{"slug":"a","url":"{env.NOBODY_SET_THIS}"}]}`, "url"},
+		{`{"keys":[{"id":"k","algorithm":"RS256","secret":"/nowhere.pem"}]}`, `key "k"`},
+		{`{"keys":[{"id":"k","algorithm":"HS256","secret":"a"},{"id":"k","algorithm":"HS256","secret":"b"}]}`, "twice"},
+		{`{"node_defaults":{"slug":"x"}}`, "node_defaults"},
+		{`{"store":{"module":"paper"}}`, "paper"},
+	} {
+		var config caddy.Config
+		text := `{"admin":{"disabled":true},"apps":{"federation":` + c.app + `}}`
+		if err := json.Unmarshal([]byte(text), &config); err != nil {
+			t.Fatal(err)
+		}
+		err := caddy.Validate(&config)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: error is %v, expected %q", c.app, err, c.says)
+		}
+	}
+}
