@@ -145,7 +145,9 @@ func TestAHostileNodeCostsOneEntry(t *testing.T) {
 			return node(t, answers(`{"hits":`+strings.Repeat("[", 10000)+strings.Repeat("]", 10000)+`}`))
 		}},
 		{"redirects", "bad_payload", "redirect", func(t *testing.T) string {
-			return node(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", 302) })
+			return node(t, func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+			})
 		}},
 		{"has no hits", "bad_payload", "hits is missing", func(t *testing.T) string { return node(t, answers(`{}`)) }},
 		{"answers an array", "bad_payload", "not an object", func(t *testing.T) string { return node(t, answers(`[]`)) }},

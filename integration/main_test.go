@@ -18,7 +18,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
-	"go.uber.org/goleak"
 
 	_ "github.com/caddy-federation/caddy-federation"
 )
@@ -238,12 +237,4 @@ func answers(body string) http.HandlerFunc {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, body)
 	}
-}
-
-// noLeak checks that all goroutines of a test have ended, but those that
-// belong to Caddy and the test's own client.
-func noLeak(t *testing.T) {
-	t.Helper()
-	http.DefaultClient.CloseIdleConnections()
-	goleak.VerifyNone(t, goleak.IgnoreCurrent())
 }

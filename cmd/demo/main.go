@@ -68,7 +68,7 @@ func prepare(folders []string) (config, query string, err error) {
 func freePorts(ports []int) error {
 	var taken []string
 	for _, port := range ports {
-		listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprintf(":%d", port))
 		if err == nil {
 			err = listener.Close()
 		}

@@ -38,7 +38,7 @@ func (l *live) keep(ctx context.Context) {
 	if err != nil {
 		l.logger.Warn("changes of documents are seen late: files cannot be watched", zap.Error(err))
 	} else {
-		defer watcher.Close()
+		defer func() { _ = watcher.Close() }()
 		if l.watch {
 			changes = watcher.Events
 		}
@@ -230,7 +230,7 @@ func (p *passing) run(ctx context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(collections)) {
 		list = append(list, fleet.Collection{Name: name, Class: name})
 	}
-	p.live.collections.Store(&list)
+	p.collections.Store(&list)
 	return missing
 }
 
@@ -333,7 +333,7 @@ func (p *passing) flush(ctx context.Context, last bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := p.live.bleve.Batch(p.batch); err != nil {
+	if err := p.bleve.Batch(p.batch); err != nil {
 		return fmt.Errorf("%w: %w", errIndex, err)
 	}
 	p.batch.Reset()
@@ -353,7 +353,7 @@ const namesKey = "files"
 // readStates reads what the index knows of its files.
 func (p *passing) readStates() (map[string]fileState, error) {
 	states := make(map[string]fileState)
-	text, err := p.live.bleve.GetInternal([]byte(namesKey))
+	text, err := p.bleve.GetInternal([]byte(namesKey))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errIndex, err)
 	}
@@ -364,7 +364,7 @@ func (p *passing) readStates() (map[string]fileState, error) {
 		}
 	}
 	for _, name := range names {
-		text, err := p.live.bleve.GetInternal([]byte(statePrefix + name))
+		text, err := p.bleve.GetInternal([]byte(statePrefix + name))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errIndex, err)
 		}
@@ -388,7 +388,7 @@ func (p *passing) writeNames(names map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	if err := p.live.bleve.SetInternal([]byte(namesKey), text); err != nil {
+	if err := p.bleve.SetInternal([]byte(namesKey), text); err != nil {
 		return fmt.Errorf("%w: %w", errIndex, err)
 	}
 	return nil

@@ -170,7 +170,7 @@ func get(tx Tx, bucket Bucket, key string, record any) (bool, error) {
 
 func decode(bucket Bucket, key string, text []byte, record any) error {
 	if err := json.Unmarshal(text, record); err != nil {
-		return fmt.Errorf("record %q of %s: %w (%v)", key, bucket, store.ErrCorrupt, err)
+		return fmt.Errorf("record %q of %s: %w (%w)", key, bucket, store.ErrCorrupt, err)
 	}
 	return nil
 }

@@ -419,8 +419,9 @@ func limits(t *testing.T, b Backend) {
 func breakers(t *testing.T, b Backend) {
 	ctx, s := t.Context(), open(t, b)
 	k := s.Breakers()
+	until := now(t, s).Add(5 * time.Second)
 	if won := together(t, 30, store.ErrConflict, func(i int) error {
-		_, err := k.Transition(ctx, store.BreakerRecord{Node: "shop", State: "open", Data: fmt.Append(nil, i), Until: now(t, s).Add(5 * time.Second)})
+		_, err := k.Transition(ctx, store.BreakerRecord{Node: "shop", State: "open", Data: fmt.Append(nil, i), Until: until})
 		return err
 	}); won != 1 {
 		t.Fatalf("%d opened one breaker", won)
@@ -590,7 +591,7 @@ func restart(t *testing.T, b Backend) {
 	ok(t, s.Requests().Append(ctx, []store.RequestRecord{{Node: "shop", Kind: "search"}}))
 	ok(t, s.Close())
 	s = b.Reopen(t)
-	defer s.Close()
+	defer func() { ok(t, s.Close()) }()
 	if again := must[string](t)(s.Identity(ctx)); again != id {
 		t.Errorf("identity was %s and is %s", id, again)
 	}
