@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -41,23 +42,13 @@ func (g *Gateway) Provision(caddy.Context) error {
 	return nil
 }
 
-// gatewayRequest is what the native face takes, and no more: it refuses
-// members it does not know.
-type gatewayRequest struct {
-	Query       string         `json:"query"`
-	Limit       int            `json:"limit"`
-	Collections []string       `json:"collections,omitempty"`
-	Filters     jsontext.Value `json:"filters,omitempty"`
-	Options     jsontext.Value `json:"options,omitempty"`
-}
-
 // gatewayMaxLimit is what another gateway accepts unless it is configured otherwise.
 const gatewayMaxLimit = 100
 
 // Search implements [fleet.Dialect].
 func (g *Gateway) Search(ctx context.Context, node fleet.Caller, query *fleet.SearchQuery) (*fleet.SearchAnswer, error) {
 	limit := min(query.Limit, gatewayMaxLimit)
-	body, err := json.Marshal(gatewayRequest{query.Text, limit, query.Collections, query.Filters, query.Options})
+	body, err := appendGatewaySearch(make([]byte, 0, 64+2*len(query.Text)), query, limit)
 	if err != nil {
 		return nil, fmt.Errorf("writing the search: %w", err)
 	}
@@ -77,6 +68,32 @@ func (g *Gateway) Search(ctx context.Context, node fleet.Caller, query *fleet.Se
 		answer.Capped = fmt.Sprintf("the node returns at most %d hits", gatewayMaxLimit)
 	}
 	return answer, nil
+}
+
+// appendGatewaySearch writes what the native face takes, and no more: it
+// refuses members it does not know.
+func appendGatewaySearch(b []byte, query *fleet.SearchQuery, limit int) ([]byte, error) {
+	b = append(b, `{"query":`...)
+	b, err := jsontext.AppendQuote(b, query.Text)
+	if err != nil {
+		return nil, err
+	}
+	b = append(b, `,"limit":`...)
+	b = strconv.AppendInt(b, int64(limit), 10)
+	if len(query.Collections) > 0 {
+		names, err := json.Marshal(query.Collections)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `,"collections":`...), names...)
+	}
+	if query.Filters != nil {
+		b = append(append(b, `,"filters":`...), query.Filters...)
+	}
+	if query.Options != nil {
+		b = append(append(b, `,"options":`...), query.Options...)
+	}
+	return append(b, '}'), nil
 }
 
 // gatewayMembers are the members of a hit that are not the node's to pass on.

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -115,7 +116,7 @@ func text(value jsontext.Value) []byte {
 	if len(value) < 2 || value[0] != '"' {
 		return nil
 	}
-	if slices.Contains(value, '\\') {
+	if bytes.IndexByte(value, '\\') >= 0 {
 		unquoted, err := jsontext.AppendUnquote(nil, value)
 		if err != nil {
 			return nil

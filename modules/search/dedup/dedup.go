@@ -19,7 +19,7 @@ type Document struct {
 }
 
 // Exact groups documents that are the same: by canonical URL (see
-// [CanonicalURL]) or by exact content. It returns the group of each document,
+// [AppendCanonicalURL]) or by exact content. It returns the group of each document,
 // numbered from 0 in order of first appearance, and how many groups there are.
 // Being the same is transitive: one copy without URL joins two with.
 func Exact(documents []Document) (groups []int, count int) {
@@ -27,10 +27,17 @@ func Exact(documents []Document) (groups []int, count int) {
 	for i := range parent {
 		parent[i] = i
 	}
+	size := 0
+	for _, d := range documents {
+		size += len(d.URL) + 1
+	}
+	memory := make([]byte, 0, size) // of all canonical URLs
 	urls := newIndex(len(documents))
 	contents := newIndex(len(documents))
 	for i, d := range documents {
-		if key := CanonicalURL(d.URL); len(key) > 0 {
+		start := len(memory)
+		memory = AppendCanonicalURL(memory, d.URL)
+		if key := memory[start:len(memory):len(memory)]; len(key) > 0 {
 			if first, ok := urls.find(key, i); ok {
 				join(parent, first, i)
 			}
@@ -96,14 +103,14 @@ func (x *index) find(text []byte, i int) (int, bool) {
 // tracking are the query parameters that say how a visitor came, not where.
 var tracking = []string{"fbclid", "gclid", "dclid", "msclkid", "igshid", "mc_cid", "mc_eid", "yclid", "_ga"}
 
-// CanonicalURL returns the text two URLs of one document share: host in lower
+// AppendCanonicalURL appends the text two URLs of one document share: host in lower
 // case, no scheme, default port, fragment, tracking parameters or trailing
 // slash, and the query's parameters sorted. A URL without scheme and host has
 // none. Other schemes than http and https are compared as they are.
-func CanonicalURL(url []byte) []byte {
+func AppendCanonicalURL(canonical, url []byte) []byte {
 	scheme, rest, ok := bytes.Cut(url, []byte("://"))
 	if !ok || len(scheme) == 0 || len(rest) == 0 || bytes.ContainsAny(scheme, "/?#") {
-		return nil
+		return canonical
 	}
 	var port string
 	switch {
@@ -112,7 +119,7 @@ func CanonicalURL(url []byte) []byte {
 	case bytes.EqualFold(scheme, []byte("http")):
 		port = ":80"
 	default:
-		return url
+		return append(canonical, url...)
 	}
 	rest, _, _ = bytes.Cut(rest, []byte("#"))
 	rest, query, _ := bytes.Cut(rest, []byte("?"))
@@ -122,10 +129,14 @@ func CanonicalURL(url []byte) []byte {
 	}
 	host = bytes.TrimSuffix(host, []byte(port))
 	if len(host) == 0 {
-		return nil
+		return canonical
 	}
-	canonical := make([]byte, 0, len(url))
-	canonical = append(canonical, bytes.ToLower(host)...)
+	for _, c := range host {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		canonical = append(canonical, c)
+	}
 	canonical = append(canonical, bytes.TrimRight(path, "/")...)
 	if parameters := wanted(query); len(parameters) > 0 {
 		canonical = append(canonical, '?')

@@ -42,7 +42,7 @@ func TestCanonicalURL(t *testing.T) {
 		{"/relative", ""}, {"", ""}, {"://x", ""}, {"https://", ""}, {"https:///path", ""}, {"docs.example/x", ""},
 		{"/search?u=https://a.example", ""},
 	} {
-		if got := string(CanonicalURL([]byte(c[0]))); got != c[1] {
+		if got := string(AppendCanonicalURL(nil, []byte(c[0]))); got != c[1] {
 			t.Errorf("%s: %q, expected %q", c[0], got, c[1])
 		}
 	}
@@ -51,7 +51,7 @@ func TestCanonicalURL(t *testing.T) {
 func FuzzCanonicalURL(f *testing.F) {
 	f.Add([]byte("https://a.example/?b=1&a"))
 	f.Fuzz(func(t *testing.T, url []byte) {
-		once := CanonicalURL(url)
+		once := AppendCanonicalURL(nil, url)
 		if len(once) > len(url)+1 {
 			t.Errorf("%q grew to %q", url, once)
 		}
