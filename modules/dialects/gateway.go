@@ -105,7 +105,7 @@ func decodeGatewaySearch(body []byte) (*fleet.SearchAnswer, error) {
 	if s.kind() != '{' {
 		return nil, fleet.BadPayload("the answer is not an object")
 	}
-	answer := &fleet.SearchAnswer{Total: -1}
+	answer := &fleet.SearchAnswer{Total: -1, Known: gatewayMembers}
 	found := false
 	err := s.object(func(name []byte) error {
 		switch string(name) {
@@ -158,7 +158,7 @@ func decodeGatewayHit(s *scanner, answer *fleet.SearchAnswer) error {
 		answer.More = true
 		return s.skip()
 	}
-	hit := fleet.Hit{Known: gatewayMembers}
+	var hit fleet.Hit
 	start := s.position()
 	err := s.object(func(name []byte) error {
 		value, err := s.value()

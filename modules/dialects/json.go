@@ -177,7 +177,7 @@ func (j *JSON) decode(body []byte) (*fleet.SearchAnswer, error) {
 			return nil, fleet.BadPayload("there is no array of hits; say where with hits <pointer>")
 		}
 	}
-	answer := &fleet.SearchAnswer{Total: -1, Hits: make([]fleet.Hit, 0, 20)}
+	answer := &fleet.SearchAnswer{Total: -1, Known: j.known, Hits: make([]fleet.Hit, 0, 20)}
 	if j.Total != "" {
 		if total, ok := number(resolve(root, j.pointers.total)); ok && total >= 0 && total < 1e15 {
 			answer.Total = int(total)
@@ -209,7 +209,7 @@ func (j *JSON) hit(value jsontext.Value) (fleet.Hit, error) {
 	hit := fleet.Hit{
 		ID: identifier(resolve(value, p.id)), Title: nonEmpty(first(resolve(value, p.title))),
 		Content: nonEmpty(first(resolve(value, p.content))), URL: nonEmpty(first(resolve(value, p.url))),
-		Raw: value, Known: j.known,
+		Raw: value,
 	}
 	if score := resolve(value, p.score); score != nil && score.Kind() != 'n' {
 		if hit.Score, hit.HasScore = number(score); !hit.HasScore {

@@ -219,7 +219,7 @@ func decodeLaravelSearch(body []byte) (*fleet.SearchAnswer, error) {
 	if s.kind() != '{' {
 		return nil, fleet.BadPayload("the answer is not an object")
 	}
-	answer := &fleet.SearchAnswer{Total: -1}
+	answer := &fleet.SearchAnswer{Total: -1, Known: hitMembers}
 	found := false
 	var visit func(name []byte) error
 	visit = func(name []byte) error {
@@ -319,7 +319,7 @@ func decodeItem(s *scanner) (hit fleet.Hit, err error) {
 	if err != nil {
 		return hit, err
 	}
-	hit.Raw, hit.Known = s.body[start:s.decoder.InputOffset()], hitMembers
+	hit.Raw = s.body[start:s.decoder.InputOffset()]
 	complete(&hit, name, body, url, object, metadata, vector, ref)
 	return hit, nil
 }

@@ -26,13 +26,17 @@ type scanner struct {
 	body    []byte
 }
 
+// anyNames spares keeping track of the names of each object: of members with
+// one name the last counts, as it does for PHP and JavaScript.
+var anyNames = jsontext.AllowDuplicateNames(true)
+
 var scanners = sync.Pool{New: func() any { return &scanner{decoder: new(jsontext.Decoder)} }}
 
 func newScanner(body []byte) *scanner {
 	s := scanners.Get().(*scanner)
 	s.body = body
 	s.buffer = *bytes.NewBuffer(body)
-	s.decoder.Reset(&s.buffer)
+	s.decoder.Reset(&s.buffer, anyNames)
 	return s
 }
 

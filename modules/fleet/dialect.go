@@ -105,6 +105,9 @@ type SearchQuery struct {
 type SearchAnswer struct {
 	// Hits in the node's order, best first.
 	Hits []Hit
+	// Known names the members of a hit's Raw that its other fields were read
+	// from, the same for all hits. It is shared and never written to.
+	Known []string
 	// Total is how many documents match in the node, or -1 when it did not say.
 	Total int
 	// More is set when the node said or implied that it holds more hits than
@@ -133,11 +136,8 @@ type Hit struct {
 	// Raw is the whole hit object as the node sent it.
 	Raw jsontext.Value
 	// Metadata is the JSON object of what else the node said, when the dialect
-	// has it as one value. Nil: everything in Raw but the members in Known.
+	// has it as one value. Nil: everything in Raw but the answer's Known members.
 	Metadata jsontext.Value
-	// Known names the members of Raw that the fields above were read from. It
-	// is shared by all hits of a dialect and never written to.
-	Known []string
 }
 
 // Health is what a node says of itself when it is asked.

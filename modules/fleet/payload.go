@@ -3,7 +3,7 @@ package fleet
 import (
 	"bytes"
 	"io"
-	"slices"
+	"sync"
 )
 
 // Caps on what a node may answer.
@@ -73,33 +73,41 @@ func stringEnd(text []byte, i int) int {
 	}
 }
 
-// readCapped reads all of body, at most limit bytes. A declared length is a
-// hint that saves copying; it is not believed beyond firstRead, so that a
-// node cannot make us allocate what it never sends.
+// scratch is where answers are read before their size is known: nodes mostly
+// answer in chunks, without a Content-Length.
+var scratch = sync.Pool{New: func() any { return new([scratchSize]byte) }}
+
+const scratchSize = 32 << 10
+
+// readCapped reads all of body, at most limit bytes. A declared length is not
+// believed: what is allocated grows with what the node has sent.
 func readCapped(body io.Reader, declared, limit int64) ([]byte, error) {
-	const firstRead = 64 << 10
 	if declared > limit {
-		return nil, BadPayload("the answer is larger than %d bytes", limit)
+		return nil, tooLarge(limit)
 	}
-	size := int64(4 << 10)
-	if declared > 0 {
-		size = min(declared+1, firstRead) // one more byte, so that the end is seen without growing
-	}
-	buf := make([]byte, 0, size)
+	first := scratch.Get().(*[scratchSize]byte)
+	defer scratch.Put(first)
+	buf := first[:0]
 	for {
 		n, err := body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if int64(len(buf)) > limit {
-			return nil, BadPayload("the answer is larger than %d bytes", limit)
+			return nil, tooLarge(limit)
 		}
-		if err == io.EOF {
+		switch {
+		case err == io.EOF && cap(buf) == scratchSize:
+			return bytes.Clone(buf), nil
+		case err == io.EOF:
 			return buf, nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
 		}
 		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, int(min(int64(cap(buf)), limit+1-int64(len(buf)))))
+			buf = append(make([]byte, 0, max(2*int64(cap(buf)), 2*scratchSize)), buf...)
 		}
 	}
+}
+
+func tooLarge(limit int64) error {
+	return BadPayload("the answer is larger than %d bytes", limit)
 }

@@ -253,7 +253,7 @@ func (f *result) appendItem(b []byte, best copyOf, score float64) []byte {
 		b = append(b, `,"metadata":`...)
 		b = append(b, hit.Metadata...)
 	} else {
-		eachMember(hit, func(name, value []byte) {
+		eachMember(hit, f.reports[best.list].answer.Known, func(name, value []byte) {
 			switch string(text(name)) {
 			case "id", "content", "title", "url", "score", "source_node", "source_node_name":
 				return

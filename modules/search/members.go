@@ -11,11 +11,11 @@ import (
 
 // eachMember yields the members of a hit that were not read into its fields,
 // as raw JSON. Only the hits that are shown pay for this.
-func eachMember(hit *fleet.Hit, yield func(name, value []byte)) {
+func eachMember(hit *fleet.Hit, known []string, yield func(name, value []byte)) {
 	if hit.Raw.Kind() != '{' {
 		return
 	}
-	decoder := jsontext.NewDecoder(bytes.NewReader(hit.Raw))
+	decoder := jsontext.NewDecoder(bytes.NewReader(hit.Raw), jsontext.AllowDuplicateNames(true))
 	if _, err := decoder.ReadToken(); err != nil {
 		return
 	}
@@ -29,7 +29,7 @@ func eachMember(hit *fleet.Hit, yield func(name, value []byte)) {
 		if err != nil {
 			return
 		}
-		if !slices.Contains(hit.Known, string(text(name))) {
+		if !slices.Contains(known, string(text(name))) {
 			yield(name, value)
 		}
 	}

@@ -187,7 +187,7 @@ func (f *result) appendHit(b []byte, d *document, rank int) []byte {
 		b = append(b, '}')
 	}
 	b = append(b, `],"metadata":`...)
-	b = appendMetadata(b, hit)
+	b = appendMetadata(b, hit, f.reports[best.list].answer.Known)
 	return append(b, '}')
 }
 
@@ -246,13 +246,13 @@ func appendText(b []byte, text jsontext.Value) []byte {
 }
 
 // appendMetadata writes what else the node said of a hit.
-func appendMetadata(b []byte, hit *fleet.Hit) []byte {
+func appendMetadata(b []byte, hit *fleet.Hit, known []string) []byte {
 	if hit.Metadata.Kind() == '{' {
 		return append(b, hit.Metadata...)
 	}
 	b = append(b, '{')
 	first := true
-	eachMember(hit, func(name, value []byte) {
+	eachMember(hit, known, func(name, value []byte) {
 		if !first {
 			b = append(b, ',')
 		}

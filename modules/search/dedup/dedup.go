@@ -76,28 +76,36 @@ func join(parent []int, a, b int) {
 	parent[max(a, b)] = min(a, b)
 }
 
-// index finds equal texts without copying them.
+// index finds equal texts without copying them: an open-addressing hash table
+// of document numbers. The seed is of this process, so nobody outside can aim
+// texts at one slot.
 type index struct {
-	first map[uint64]int
+	slots []int32 // document + 1; 0 is free
 	texts [][]byte
 }
 
 var seed = maphash.MakeSeed()
 
-func newIndex(n int) *index {
-	return &index{first: make(map[uint64]int, n), texts: make([][]byte, n)}
+func newIndex(n int) index {
+	size := 1
+	for size < 2*n {
+		size *= 2
+	}
+	return index{slots: make([]int32, size), texts: make([][]byte, n)}
 }
 
 // find returns the document that had the text first; else it is i from now on.
-func (x *index) find(text []byte, i int) (int, bool) {
-	sum := maphash.Bytes(seed, text)
-	first, ok := x.first[sum]
-	if !ok {
-		x.first[sum], x.texts[i] = i, text
-		return 0, false
+func (x *index) find(text []byte, i int) (first int, ok bool) {
+	mask := uint64(len(x.slots) - 1)
+	for at := maphash.Bytes(seed, text) & mask; ; at = (at + 1) & mask {
+		switch owner := int(x.slots[at]) - 1; {
+		case owner < 0:
+			x.slots[at], x.texts[i] = int32(i+1), text
+			return 0, false
+		case bytes.Equal(x.texts[owner], text):
+			return owner, true
+		}
 	}
-	// two texts of one hash are told apart by the texts themselves
-	return first, bytes.Equal(x.texts[first], text)
 }
 
 // tracking are the query parameters that say how a visitor came, not where.
