@@ -19,6 +19,7 @@ const (
 	logShardLimit = 4096 // lines; what comes when a shard is full is dropped and counted
 	logBatch      = 256  // lines in one shard that wake the writer early
 	logInterval   = time.Second
+	logTimeout    = 5 * time.Second // for one batch, also for one that Stop finds on its way
 )
 
 // requestLog is the memory part. Calls choose a shard at random, so that no
@@ -80,12 +81,14 @@ func (l *requestLog) write(ctx context.Context, requests store.Requests, logger 
 	ticker := time.NewTicker(logInterval)
 	defer ticker.Stop()
 	failing := false
-	flush := func(ctx context.Context) {
+	flush := func() {
 		records := l.take()
 		if len(records) == 0 {
 			return
 		}
-		err := requests.Append(ctx, records)
+		batch, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTimeout)
+		defer cancel()
+		err := requests.Append(batch, records)
 		if (err != nil) != failing { // once per change, not per batch
 			failing = err != nil
 			if failing {
@@ -101,13 +104,11 @@ func (l *requestLog) write(ctx context.Context, requests store.Requests, logger 
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			flush(last)
-			cancel()
+			flush()
 			return
 		case <-ticker.C:
 		case <-wake:
 		}
-		flush(ctx)
+		flush()
 	}
 }
