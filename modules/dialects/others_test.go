@@ -327,3 +327,11 @@ func FuzzJSONSearch(f *testing.F) {
 		}
 	})
 }
+
+// Of two members with one name the last counts, as for PHP and JavaScript.
+func TestTheLastOfTwoMembersCounts(t *testing.T) {
+	answer, err := decodeGatewaySearch([]byte(`{"hits":[{"id":"a"}],"hits":[{"id":"b","id":"c"}]}`))
+	if err != nil || len(answer.Hits) != 1 || string(answer.Hits[0].ID) != `"c"` {
+		t.Errorf("got %+v, %v", answer, err)
+	}
+}

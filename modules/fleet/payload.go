@@ -103,7 +103,7 @@ func readCapped(body io.Reader, declared, limit int64) ([]byte, error) {
 			return nil, err
 		}
 		if len(buf) == cap(buf) {
-			buf = append(make([]byte, 0, max(2*int64(cap(buf)), 2*scratchSize)), buf...)
+			buf = append(make([]byte, 0, min(2*int64(cap(buf)), max(limit, scratchSize)+1)), buf...)
 		}
 	}
 }

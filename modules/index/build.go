@@ -336,7 +336,7 @@ func (p *passing) flush(ctx context.Context, last bool) error {
 	if err := p.bleve.Batch(p.batch); err != nil {
 		return fmt.Errorf("%w: %w", errIndex, err)
 	}
-	p.batch.Reset()
+	p.batch = p.bleve.NewBatch() // the index may still be reading the old one
 	p.bytes = 0
 	if time.Since(p.told) > progressTime {
 		p.told = time.Now()
