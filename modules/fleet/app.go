@@ -157,16 +157,23 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the store of federation %q: %w", a.Name, err)
 	}
+	background, stop := context.WithCancel(context.Background())
+	// watched before it is read, so that no change falls in between
+	changes, err := opened.Nodes().Watch(background)
+	if err != nil {
+		a.logger.Error("the registry's changes are not seen until the next reload", zap.Error(err))
+	}
 	ids, err := a.readStore(ctx, opened)
 	if err != nil {
+		stop()
 		_ = opened.Close()
 		return fmt.Errorf("starting federation %q: %w", a.Name, err)
 	}
-	a.store = opened
-	background, stop := context.WithCancel(context.Background())
-	a.stop = stop
+	a.store, a.stop = opened, stop
 	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
-	a.running.Go(func() { a.registry.watch(background, opened.Nodes(), ids) })
+	if changes != nil {
+		a.running.Go(func() { a.registry.watch(background, opened.Nodes(), changes, ids) })
+	}
 	a.running.Go(func() { (&discovery{app: a}).run(background) })
 	close(a.started)
 	a.logger.Info("federation started", zap.String("name", a.Name), zap.Int("nodes", len(a.Snapshot().Nodes)))

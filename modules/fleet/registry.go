@@ -209,17 +209,9 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 	return nil
 }
 
-// watch follows the store until ctx ends. While the store is gone the last
-// snapshot stays.
-func (r *registry) watch(ctx context.Context, nodes store.Nodes, ids map[string]int64) {
-	changes, err := nodes.Watch(ctx)
-	if err != nil && ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		r.app.logger.Error("the registry's changes are not seen until the next reload", zap.Error(err))
-		return
-	}
+// watch follows the store's changes until they end. While the store is gone
+// the last snapshot stays.
+func (r *registry) watch(ctx context.Context, nodes store.Nodes, changes <-chan struct{}, ids map[string]int64) {
 	failing := false
 	for range changes {
 		records, err := nodes.List(ctx)
