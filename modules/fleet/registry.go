@@ -51,11 +51,13 @@ type builtNode struct {
 	release func()
 }
 
-// rebuild makes the next snapshot. A registered node that cannot be built is
-// logged and left out; a static one fails, which only Provision can meet.
+// rebuild makes the next snapshot. What is registered and cannot be built is
+// logged and left out, and a static node then stands as the file has it; a
+// static one that cannot be built fails, which only Provision can meet.
 func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) error {
 	configs := make(map[string]NodeConfig, len(r.static)+len(records))
 	sources := make(map[string]string, len(configs))
+	overlaid := make(map[string]bool)
 	for slug, config := range r.static {
 		configs[slug], sources[slug] = config, "caddyfile"
 	}
@@ -67,7 +69,7 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 		}
 		registered.Slug = record.Slug
 		if fixed, ok := r.static[record.Slug]; ok {
-			configs[record.Slug] = fixed.over(registered)
+			configs[record.Slug], overlaid[record.Slug] = fixed.over(registered), true
 			continue
 		}
 		configs[record.Slug], sources[record.Slug] = registered, "registry"
@@ -81,6 +83,10 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 	}
 	for slug, config := range configs {
 		built, err := r.build(config, ids[slug], sources[slug])
+		if err != nil && overlaid[slug] {
+			r.app.logger.Error("what is registered of the node is left out", zap.String("node", slug), zap.Error(err))
+			built, err = r.build(r.static[slug], ids[slug], sources[slug])
+		}
 		if err != nil {
 			if sources[slug] == "caddyfile" && r.current.Load() == nil {
 				return err
