@@ -163,8 +163,7 @@ func (a *App) Start() error {
 	if err != nil {
 		a.logger.Error("the registry's changes are not seen until the next reload", zap.Error(err))
 	}
-	ids, err := a.readStore(ctx, opened)
-	if err != nil {
+	if err := a.readStore(ctx, opened); err != nil {
 		stop()
 		_ = opened.Close()
 		return fmt.Errorf("starting federation %q: %w", a.Name, err)
@@ -172,7 +171,7 @@ func (a *App) Start() error {
 	a.store, a.stop = opened, stop
 	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
 	if changes != nil {
-		a.running.Go(func() { a.registry.watch(background, opened.Nodes(), changes, ids) })
+		a.running.Go(func() { a.registry.watch(background, opened.Nodes(), changes) })
 	}
 	a.running.Go(func() { (&discovery{app: a}).run(background) })
 	close(a.started)
@@ -180,25 +179,12 @@ func (a *App) Start() error {
 	return nil
 }
 
-// readStore numbers the static nodes and reads the registered ones.
-func (a *App) readStore(ctx context.Context, opened store.Store) (map[string]int64, error) {
-	var err error
+// readStore learns who we are, and reads the nodes.
+func (a *App) readStore(ctx context.Context, opened store.Store) (err error) {
 	if a.identity, err = opened.Identity(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	slugs := make([]string, 0, len(a.registry.static))
-	for slug := range a.registry.static {
-		slugs = append(slugs, slug)
-	}
-	ids, err := opened.Nodes().AssignIDs(ctx, slugs)
-	if err != nil {
-		return nil, err
-	}
-	records, err := opened.Nodes().List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return ids, a.registry.rebuild(ids, records)
+	return a.registry.read(ctx, opened.Nodes())
 }
 
 // Stop ends what Start began, and waits for it.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -49,6 +50,20 @@ type builtNode struct {
 	node    *Node
 	config  []byte
 	release func()
+}
+
+// read numbers the static nodes, reads the registered ones and makes the next
+// snapshot of both.
+func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
+	ids, err := nodes.AssignIDs(ctx, slices.Collect(maps.Keys(r.static)))
+	if err != nil {
+		return err
+	}
+	records, err := nodes.List(ctx)
+	if err != nil {
+		return err
+	}
+	return r.rebuild(ids, records)
 }
 
 // rebuild makes the next snapshot. What is registered and cannot be built is
@@ -217,13 +232,10 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 
 // watch follows the store's changes until they end. While the store is gone
 // the last snapshot stays.
-func (r *registry) watch(ctx context.Context, nodes store.Nodes, changes <-chan struct{}, ids map[string]int64) {
+func (r *registry) watch(ctx context.Context, nodes store.Nodes, changes <-chan struct{}) {
 	failing := false
 	for range changes {
-		records, err := nodes.List(ctx)
-		if err == nil {
-			err = r.rebuild(ids, records)
-		}
+		err := r.read(ctx, nodes)
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil
 			if failing {
