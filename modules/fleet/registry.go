@@ -230,12 +230,27 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 	return nil
 }
 
+// registryRetry is how soon a registry that could not be read is read again,
+// without a change to wait for.
+const registryRetry = 5 * time.Second
+
 // watch follows the store's changes until they end. While the store is gone
 // the last snapshot stays.
 func (r *registry) watch(ctx context.Context, nodes store.Nodes, changes <-chan struct{}) {
 	failing := false
-	for range changes {
+	var retry <-chan time.Time
+	for {
+		select {
+		case _, more := <-changes:
+			if !more {
+				return
+			}
+		case <-retry:
+		}
 		err := r.read(ctx, nodes)
+		if retry = nil; err != nil {
+			retry = time.After(registryRetry)
+		}
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil
 			if failing {
