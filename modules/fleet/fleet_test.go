@@ -1,16 +1,13 @@
 package fleet
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -81,26 +78,6 @@ func TestCheckJSON(t *testing.T) {
 		if err := CheckJSON([]byte(body)); (err == nil) != good {
 			t.Errorf("%.40q: error is %v", body, err)
 		}
-	}
-}
-
-func TestReadCapped(t *testing.T) {
-	for _, c := range []struct {
-		size     int
-		declared int64
-		fails    bool
-	}{
-		{0, -1, false}, {1000, -1, false}, {1000, 1000, false}, {1000, 5, false}, {99_999, -1, false}, {100_000, 100_000, false},
-		{100_001, -1, true}, {100_001, 100_001, true}, {10, 1 << 40, true},
-	} {
-		body := bytes.Repeat([]byte("x"), c.size)
-		got, err := readCapped(iotest.OneByteReader(bytes.NewReader(body)), c.declared, 100_000)
-		if (err != nil) != c.fails || err == nil && !bytes.Equal(got, body) {
-			t.Errorf("%+v: %d bytes, %v", c, len(got), err)
-		}
-	}
-	if _, err := readCapped(iotest.ErrReader(io.ErrUnexpectedEOF), -1, 100); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("error is %v", err)
 	}
 }
 
