@@ -5,7 +5,7 @@ GO_BUILD := CGO_ENABLED=0 go build -tags $(TAGS)
 GO_TEST  := go test -tags $(TAGS)
 FUZZTIME ?= 10s
 
-.PHONY: help demo build test race fuzz bench lint tidy-check clean
+.PHONY: help demo build test-deps test race fuzz bench lint tidy-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,11 +19,14 @@ build: ## build Caddy with this plugin into bin/caddy, through xcaddy from xcadd
 	@mkdir -p bin
 	cd tools && go run ./build ../bin/caddy
 
-test: ## run all tests
+test-deps: ## install the servers that the tests start (as root), or say what is missing
+	@tools/install-test-dependencies.sh
+
+test: test-deps ## run all tests
 	CGO_ENABLED=0 $(GO_TEST) ./...
 	cd tools && go vet ./...
 
-race: ## run all tests with the race detector
+race: test-deps ## run all tests with the race detector
 	CGO_ENABLED=1 $(GO_TEST) -race ./...
 
 fuzz: ## fuzz every target for FUZZTIME
