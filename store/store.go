@@ -35,7 +35,11 @@ type Store interface {
 	Requests() Requests
 	Leases() Leases
 	Events() Events
+	Members() Members
 
+	// Shared tells whether other processes can use the same data at the same
+	// time. What is not shared has one gateway.
+	Shared() bool
 	// Now is the store's clock.
 	Now(ctx context.Context) (time.Time, error)
 	// Identity is 32 hex digits made once for the store and kept: the name of
@@ -58,6 +62,9 @@ var (
 	ErrConflict = errors.New("changed by another")
 	// ErrHeld: somebody else holds it.
 	ErrHeld = errors.New("held by another")
+	// ErrReplayed: a refresh token was used that had been replaced. Its family
+	// is dead now.
+	ErrReplayed = errors.New("replayed")
 	// ErrTooLarge: a key or value is larger than the store keeps.
 	ErrTooLarge = errors.New("too large")
 	// ErrClosed: the store was closed.

@@ -73,6 +73,11 @@ type Tokens interface {
 	// Rotate replaces a token in one step. [ErrNotFound] when it is unknown,
 	// expired or of a dead family.
 	Rotate(ctx context.Context, rotation Rotation) (Rotated, error)
+	// Present shows a token without replacing it, for clients that keep theirs.
+	// [ErrNotFound] when it is unknown, expired or of a dead family. A token
+	// that was rotated before is a replay at once, without a grace: the whole
+	// family dies with it, and the error is [ErrReplayed].
+	Present(ctx context.Context, hash string) (RefreshToken, error)
 	// RevokeFamily deletes all tokens of a family.
 	RevokeFamily(ctx context.Context, family string) error
 	// PutKey stores a new API key; [ErrExists] when the hash is known.
@@ -88,6 +93,6 @@ type Tokens interface {
 	RevokeNode(ctx context.Context, node string, until time.Time) error
 	// Revocations returns those that still matter.
 	Revocations(ctx context.Context) ([]Revocation, error)
-	// Watch sends after every revocation and deleted key, as [Nodes.Watch] does.
+	// Watch sends after every revocation, dead family and deleted key, as [Nodes.Watch] does.
 	Watch(ctx context.Context) (<-chan struct{}, error)
 }

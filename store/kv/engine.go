@@ -46,11 +46,13 @@ const (
 	bucketHeads       Bucket = "request_heads"
 	bucketLeases      Bucket = "leases"
 	bucketEvents      Bucket = "events"
+	bucketMembers     Bucket = "members"
 	bucketExpiry      Bucket = "expiry"
 )
 
 // Buckets are all of them.
 var Buckets = []Bucket{
 	bucketMeta, bucketNodes, bucketIDs, bucketRefresh, bucketFamilies, bucketKeys, bucketRevocations, bucketLimits,
-	bucketBreakers, bucketCache, bucketRuns, bucketClaims, bucketRequests, bucketHeads, bucketLeases, bucketEvents, bucketExpiry,
+	bucketBreakers, bucketCache, bucketRuns, bucketClaims, bucketRequests, bucketHeads, bucketLeases, bucketEvents, bucketMembers,
+	bucketExpiry,
 }

@@ -101,6 +101,10 @@ func (s *Store) Journal() store.Journal   { return journal{s} }
 func (s *Store) Requests() store.Requests { return requests{s} }
 func (s *Store) Leases() store.Leases     { return leases{s} }
 func (s *Store) Events() store.Events     { return events{s} }
+func (s *Store) Members() store.Members   { return members{s} }
+
+// Shared implements [store.Store]: an engine belongs to one process.
+func (s *Store) Shared() bool { return false }
 
 func (s *Store) usable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

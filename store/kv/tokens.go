@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -92,6 +93,38 @@ func (t tokens) succeed(tx Tx, shown refreshRecord, rotation store.Rotation, now
 	shown.Successor, shown.Reply, shown.Rotated = rotation.Successor, rotation.Reply, now
 	*rotated = store.Rotated{Token: next.RefreshToken, Reply: rotation.Reply}
 	return put(tx, bucketRefresh, shown.Hash, shown)
+}
+
+func (t tokens) Present(ctx context.Context, hash string) (token store.RefreshToken, err error) {
+	const what = "presenting a refresh token"
+	replayed := false
+	err = t.update(ctx, what, func(tx Tx) error {
+		replayed = false
+		if err := checkKeys(hash); err != nil {
+			return err
+		}
+		var shown refreshRecord
+		found, err := get(tx, bucketRefresh, hash, &shown)
+		switch {
+		case err != nil:
+			return err
+		case !found || !shown.Expires.After(t.now()):
+			return store.ErrNotFound
+		case shown.Successor != "":
+			replayed = true
+			return killFamily(tx, shown.Family)
+		}
+		token = shown.RefreshToken
+		return nil
+	})
+	if err == nil && replayed {
+		t.changed(topicTokens)
+		err = fmt.Errorf("%s: %w", what, store.ErrReplayed)
+	}
+	if err != nil {
+		return store.RefreshToken{}, err
+	}
+	return token, nil
 }
 
 func (t tokens) RevokeFamily(ctx context.Context, family string) error {

@@ -25,6 +25,8 @@ type Backend struct {
 	Advance func(time.Duration)
 	// Sweep gives expired records back at once. Nil where the server does it.
 	Sweep func(store.Store) error
+	// Shared is whether the data is open to other processes.
+	Shared bool
 }
 
 // Run runs the suite.
@@ -33,7 +35,7 @@ func Run(t *testing.T, b Backend) {
 		"nodes": nodes, "node ids": nodeIDs, "watch": watch, "requests": requests, "refresh tokens": refreshTokens,
 		"api keys": apiKeys, "revocations": revocations, "limits": limits, "breakers": breakers, "cache": cache,
 		"journal": journal, "leases": leases, "events": events, "restart": restart, "closed": closed, "identity": identity,
-		"large values": largeValues,
+		"large values": largeValues, "presented tokens": presentedTokens, "members": members, "shared": shared,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, b) })
 	}
@@ -141,6 +143,12 @@ func closed(t *testing.T, b Backend) {
 	fails(t, s.Ping(ctx), store.ErrClosed)
 	_, err = s.Nodes().Watch(ctx)
 	fails(t, err, store.ErrClosed)
+}
+
+func shared(t *testing.T, b Backend) {
+	if got := open(t, b).Shared(); got != b.Shared {
+		t.Errorf("shared is %v, expected %v", got, b.Shared)
+	}
 }
 
 func identity(t *testing.T, b Backend) {

@@ -66,6 +66,48 @@ func refreshTokens(t *testing.T, b Backend) {
 	ok(t, k.Issue(ctx, store.RefreshToken{Hash: "e0", Family: "e", Node: "shop", Expires: end})) // swept
 }
 
+func presentedTokens(t *testing.T, b Backend) {
+	ctx, s := t.Context(), open(t, b)
+	k := s.Tokens()
+	end := now(t, s).Add(time.Hour)
+	_, err := k.Present(ctx, "unknown")
+	fails(t, err, store.ErrNotFound)
+	_, err = k.Present(ctx, "")
+	fails(t, err, store.ErrNotFound)
+	issue := store.RefreshToken{Hash: "h0", Family: "f", Node: "shop", Expires: end}
+	ok(t, k.Issue(ctx, issue))
+	// as often and by as many as one likes
+	if won := together(t, 50, nil, func(int) error {
+		got, err := k.Present(ctx, "h0")
+		if err == nil && (got.Hash != "h0" || got.Family != "f" || got.Generation != 0 || got.Node != "shop" || !got.Expires.Equal(end)) {
+			return fmt.Errorf("got %+v", got)
+		}
+		return err
+	}); won != 50 {
+		t.Fatalf("%d of 50 presented it", won)
+	}
+	must[store.Rotated](t)(k.Rotate(ctx, store.Rotation{Presented: "h0", Successor: "h1", Expires: end, Grace: time.Minute}))
+	if got := must[store.RefreshToken](t)(k.Present(ctx, "h1")); got.Generation != 1 {
+		t.Fatalf("got %+v", got)
+	}
+	// a replay, although a rotation would have had its grace
+	changes := must[<-chan struct{}](t)(k.Watch(ctx))
+	_, err = k.Present(ctx, "h0")
+	fails(t, err, store.ErrReplayed)
+	receive(t, changes)
+	for _, hash := range []string{"h0", "h1"} {
+		_, err = k.Present(ctx, hash)
+		fails(t, err, store.ErrNotFound)
+	}
+	_, err = k.Rotate(ctx, store.Rotation{Presented: "h1", Successor: "h2", Expires: end, Grace: time.Minute})
+	fails(t, err, store.ErrNotFound)
+
+	ok(t, k.Issue(ctx, store.RefreshToken{Hash: "e0", Family: "e", Node: "shop", Expires: now(t, s).Add(time.Second)}))
+	b.Advance(2 * time.Second)
+	_, err = k.Present(ctx, "e0")
+	fails(t, err, store.ErrNotFound)
+}
+
 func sweep(t *testing.T, b Backend, s store.Store) {
 	t.Helper()
 	if b.Sweep != nil {
