@@ -224,6 +224,17 @@ func (a *App) Identity() string {
 	}
 }
 
+// Store returns what outlives a request, or nil before Start. Use it away from
+// the hot path: it may be a server on the network.
+func (a *App) Store() store.Store {
+	select {
+	case <-a.started:
+		return a.store
+	default:
+		return nil
+	}
+}
+
 // Interface guards
 var (
 	_ caddy.App          = (*App)(nil)
