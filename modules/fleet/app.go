@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/store"
@@ -42,6 +43,10 @@ type App struct {
 	pooled      bool // shared is held in the pool
 	registry    *registry
 
+	caddyEvents  *caddyevents.App
+	eventContext caddy.Context
+	raised       *eventQueue // on their way to Caddy's event handlers
+
 	store    store.Store
 	identity string
 	started  chan struct{}
@@ -68,6 +73,7 @@ func FromContext(ctx caddy.Context) (*App, error) {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.started = make(chan struct{})
+	a.raised = newEventQueue()
 	if a.Name == "" {
 		a.Name = "default"
 	}
@@ -78,6 +84,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.loadKeys(); err != nil {
+		return err
+	}
+	if err := a.provisionEvents(ctx); err != nil {
 		return err
 	}
 	static := make(map[string]NodeConfig, len(a.Nodes))
@@ -170,6 +179,8 @@ func (a *App) Start() error {
 	}
 	a.store, a.stop = opened, stop
 	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
+	a.running.Go(func() { a.storeEvents(background, opened.Events()) })
+	a.running.Go(func() { a.raiseEvents(background) })
 	if changes != nil {
 		a.running.Go(func() { a.registry.watch(background, opened.Nodes(), changes) })
 	}

@@ -13,7 +13,8 @@ var pool = caddy.NewUsagePool()
 
 // shared is the part of a federation that no config owns.
 type shared struct {
-	log requestLog
+	log    requestLog
+	events *eventQueue
 
 	mu      sync.Mutex
 	members map[memberKey]*member
@@ -33,7 +34,7 @@ type member struct {
 
 func loadShared(name string) (*shared, error) {
 	value, _, err := pool.LoadOrNew(name, func() (caddy.Destructor, error) {
-		return &shared{members: make(map[memberKey]*member)}, nil
+		return &shared{events: newEventQueue(), members: make(map[memberKey]*member)}, nil
 	})
 	if err != nil {
 		return nil, err
