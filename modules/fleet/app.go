@@ -35,10 +35,18 @@ type App struct {
 	Nodes []NodeConfig `json:"nodes,omitempty"`
 	// NodeDefaults are for nodes that do not set a field. Default: see [NodeConfig].
 	NodeDefaults *NodeConfig `json:"node_defaults,omitempty"`
+	// Enrollment says who may register as a node. Default: nobody.
+	Enrollment *EnrollmentConfig `json:"enrollment,omitempty"`
+	// NodeURLs say where a node that registers may live: prefixes such as
+	// 10.1.0.0/16, host patterns such as *.nodes.example, and the word public.
+	// Default: public addresses only.
+	NodeURLs []string `json:"node_urls,omitempty"`
 
 	logger      *zap.Logger
 	opener      store.Opener
 	signingKeys []*signingKey
+	enrollment  enrollment
+	urlPolicy   *URLPolicy
 	shared      *shared
 	pooled      bool // shared is held in the pool
 	registry    *registry
@@ -87,6 +95,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.provisionEvents(ctx); err != nil {
+		return err
+	}
+	var err error
+	if a.enrollment, err = a.Enrollment.load(caddy.NewReplacer()); err != nil {
+		return err
+	}
+	if a.urlPolicy, err = ParseURLPolicy(a.NodeURLs); err != nil {
 		return err
 	}
 	static := make(map[string]NodeConfig, len(a.Nodes))

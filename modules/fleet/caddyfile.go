@@ -21,6 +21,8 @@ import (
 //	    store         memory | bolt [<file>]
 //	    issuer        <iss>
 //	    key           <kid> hs256|rs256|es256|eddsa <secret or file> [verify_only]
+//	    enrollment    off | secret <shared secret> | approval
+//	    node_urls     <cidr|host pattern|public...>
 //	    node          <slug> <url> { ... }
 //	    node_defaults { ... }
 //	}
@@ -32,7 +34,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	block := subdirective.New("federation", "store", "issuer", "key", "node", "node_defaults")
+	block := subdirective.New("federation", "store", "issuer", "key", "enrollment", "node_urls", "node", "node_defaults")
 	for d.NextBlock(0) {
 		var err error
 		switch d.Val() {
@@ -44,6 +46,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.Issuer, err = block.Value(d)
 		case "key":
 			err = a.unmarshalKey(d)
+		case "enrollment":
+			err = a.unmarshalEnrollment(d, block)
+		case "node_urls":
+			err = a.unmarshalNodeURLs(d, block)
 		case "node":
 			err = a.unmarshalNode(d)
 		case "node_defaults":

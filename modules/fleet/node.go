@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"time"
@@ -50,6 +51,10 @@ type Node struct {
 	Timeout time.Duration
 	// Source is "caddyfile" or "registry".
 	Source string
+	// Version, Metadata and Registered are what a registration said, and when.
+	Version    string
+	Metadata   json.RawMessage
+	Registered time.Time
 
 	maxRequests, maxResponseSize int64
 
@@ -57,6 +62,7 @@ type Node struct {
 	credential       credential
 	headers          []headerField
 	transport        http.RoundTripper
+	guarded          bool // lives where it chose itself: the URL policy is for it
 	foreignTransport bool // expects what reverse_proxy puts into a request's context
 	member           *member
 }

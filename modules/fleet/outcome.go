@@ -71,7 +71,8 @@ func BadPayload(format string, args ...any) *PayloadError {
 // RefusalError is a call that we did not make: nothing was sent to the node.
 type RefusalError struct {
 	// Reason is one word for reports: "bulkhead", "draining", "maintenance",
-	// "disabled", "pending" or "stopped".
+	// "disabled", "pending", "stopped" or "address" (a registered node's name
+	// leads where nodes may not live).
 	Reason string
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,8 +40,7 @@ type registry struct {
 	static  map[string]NodeConfig
 	current atomic.Pointer[Snapshot]
 
-	// built is touched only by Provision, Start and then the watcher, one
-	// after the other.
+	mu    sync.Mutex // for building: the watcher, and who writes to the registry
 	built map[string]*builtNode
 }
 
@@ -52,9 +52,17 @@ type builtNode struct {
 	release func()
 }
 
+// Where a node is from.
+const (
+	sourceCaddyfile = "caddyfile"
+	sourceRegistry  = "registry"
+)
+
 // read numbers the static nodes, reads the registered ones and makes the next
 // snapshot of both.
 func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	ids, err := nodes.AssignIDs(ctx, slices.Collect(maps.Keys(r.static)))
 	if err != nil {
 		return err
@@ -71,23 +79,24 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 // static one that cannot be built fails, which only Provision can meet.
 func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) error {
 	configs := make(map[string]NodeConfig, len(r.static)+len(records))
+	said := make(map[string]nodeRecord, len(records))
 	sources := make(map[string]string, len(configs))
 	overlaid := make(map[string]bool)
 	for slug, config := range r.static {
-		configs[slug], sources[slug] = config, "caddyfile"
+		configs[slug], sources[slug] = config, sourceCaddyfile
 	}
 	for _, record := range records {
-		var registered NodeConfig
-		if err := json.Unmarshal(record.Data, &registered); err != nil {
+		registered, err := readNodeRecord(record)
+		if err != nil {
 			r.app.logger.Error("registered node is left out: its record cannot be read", zap.String("node", record.Slug), zap.Error(err))
 			continue
 		}
-		registered.Slug = record.Slug
+		said[record.Slug] = registered
 		if fixed, ok := r.static[record.Slug]; ok {
-			configs[record.Slug], overlaid[record.Slug] = fixed.over(registered), true
+			configs[record.Slug], overlaid[record.Slug] = fixed.over(registered.NodeConfig), true
 			continue
 		}
-		configs[record.Slug], sources[record.Slug] = registered, "registry"
+		configs[record.Slug], sources[record.Slug] = registered.NodeConfig, sourceRegistry
 		ids[record.Slug] = record.ID
 	}
 
@@ -97,13 +106,13 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 		snapshot.Epoch = old.Epoch + 1
 	}
 	for slug, config := range configs {
-		built, err := r.build(config, ids[slug], sources[slug])
+		built, err := r.build(config, ids[slug], sources[slug], said[slug])
 		if err != nil && overlaid[slug] {
 			r.app.logger.Error("what is registered of the node is left out", zap.String("node", slug), zap.Error(err))
-			built, err = r.build(r.static[slug], ids[slug], sources[slug])
+			built, err = r.build(r.static[slug], ids[slug], sources[slug], nodeRecord{})
 		}
 		if err != nil {
-			if sources[slug] == "caddyfile" && r.current.Load() == nil {
+			if sources[slug] == sourceCaddyfile && r.current.Load() == nil {
 				return err
 			}
 			r.app.logger.Error("node is left out", zap.String("node", slug), zap.Error(err))
@@ -129,12 +138,17 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 }
 
 // build makes a node, from the one that stands when only its id is new.
-func (r *registry) build(config NodeConfig, id int64, source string) (*builtNode, error) {
+func (r *registry) build(config NodeConfig, id int64, source string, said nodeRecord) (*builtNode, error) {
 	if r.app.NodeDefaults != nil {
-		config = config.over(*r.app.NodeDefaults)
+		defaults := *r.app.NodeDefaults
+		if source == sourceRegistry {
+			defaults.TransportRaw = nil // ours alone looks at each address it dials
+		}
+		config = config.over(defaults)
 	}
 	config = config.withDefaults()
-	encoded, err := json.Marshal(config)
+	said.NodeConfig = config
+	encoded, err := json.Marshal(said)
 	if err != nil {
 		return nil, fmt.Errorf("node %q: %w", config.Slug, err)
 	}
@@ -171,6 +185,8 @@ func (r *registry) build(config NodeConfig, id int64, source string) (*builtNode
 		Capabilities: config.Capabilities, Domains: config.Domains, Keywords: config.Keywords,
 		DataTypes: config.DataTypes, Collections: config.Collections, AdminState: config.AdminState,
 		Subject: config.Subject, Timeout: time.Duration(config.Timeout), Source: source,
+		Version: said.Version, Metadata: said.Metadata, Registered: said.Registered,
+		guarded:     source == sourceRegistry && !said.Trusted,
 		maxRequests: int64(config.MaxRequests), maxResponseSize: config.MaxResponseSize,
 		member: r.app.shared.member(config.Slug, u.String()),
 	}
@@ -202,7 +218,11 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 	}
 	n.dialect = dialect
 	if config.TransportRaw == nil {
-		n.transport = newTransport(config.MaxRequests)
+		var control dialControl
+		if n.guarded {
+			control = app.urlPolicy.control(n.URL.Hostname())
+		}
+		n.transport = newTransport(config.MaxRequests, control)
 	} else {
 		module, err := ctx.LoadModule(&config, "TransportRaw")
 		if err != nil {

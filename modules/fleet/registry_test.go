@@ -123,7 +123,7 @@ var broken = []struct {
 	{"no url", `{"weight":3}`, true},
 	{"a url of another scheme", `{"url":"ftp://a.example"}`, true},
 	{"a url with a password", `{"url":"http://u:p@a.example"}`, true},
-	{"a url of nowhere", `{"url":"{nothing.here}"}`, true},
+	{"a url of nowhere", `{"url":"{nothing.here}"}`, false},
 	{"an unknown dialect", `{"url":"http://a.example","dialect":{"dialect":"esperanto"}}`, false},
 	{"a dialect without a name", `{"url":"http://a.example","dialect":{}}`, false},
 	{"a dialect that is null", `{"url":"http://a.example","dialect":null}`, false},

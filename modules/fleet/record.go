@@ -1,0 +1,66 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+// nodeRecord is what the registry keeps of a node: its settings, and what no
+// file can say of it. For a node of the Caddyfile it holds what was changed
+// since, in the fields that the file leaves open.
+type nodeRecord struct {
+	NodeConfig
+	// Version is the node's software, as it said when it registered.
+	Version string `json:"version,omitempty"`
+	// Metadata is a JSON object of the node's own, never read by us.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+	// Owner is the SHA-256 of the proof that the node gave, in hex; empty when
+	// an operator made the record.
+	Owner string `json:"owner,omitempty"`
+	// Trusted is set when an operator chose the URL: [URLPolicy] is for those
+	// that choose their own.
+	Trusted bool `json:"trusted,omitempty"`
+	// Registered is when the record was made.
+	Registered time.Time `json:"registered,omitzero"`
+}
+
+// errPlaceholder keeps secrets at home: what comes over the network is text.
+var errPlaceholder = errors.New("a registered node cannot use placeholders")
+
+func readNodeRecord(record store.NodeRecord) (n nodeRecord, err error) {
+	if err := json.Unmarshal(record.Data, &n); err != nil {
+		return n, err
+	}
+	n.Slug = record.Slug
+	if n.TransportRaw != nil {
+		return n, errors.New("a registered node cannot have a transport of its own")
+	}
+	texts := []string{n.URL}
+	if c := n.Credentials; c != nil {
+		texts = append(texts, c.Value, c.User, c.Header)
+	}
+	for _, values := range n.HeaderUp {
+		texts = append(texts, values...)
+	}
+	for _, text := range texts {
+		if strings.ContainsAny(text, "{}") {
+			return n, errPlaceholder
+		}
+	}
+	return n, nil
+}
+
+func (n nodeRecord) encode() ([]byte, error) {
+	slug := n.Slug
+	n.Slug = "" // the record has it
+	data, err := json.Marshal(n)
+	if err != nil {
+		return nil, fmt.Errorf("writing the record of node %q: %w", slug, err)
+	}
+	return data, nil
+}

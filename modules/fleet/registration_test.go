@@ -1,0 +1,333 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+const enrollSecret = "an enrollment secret"
+
+// openEnrollment takes registrations of nodes on this machine.
+const openEnrollment = "enrollment secret \"" + enrollSecret + "\"\nnode_urls 127.0.0.0/8"
+
+// code returns the code of a NodeError.
+func code(err error) string {
+	var refused *NodeError
+	if errors.As(err, &refused) {
+		return refused.Code
+	}
+	return ""
+}
+
+func TestRegistration(t *testing.T) {
+	f := run(t, openEnrollment+"\nnode fixed http://127.0.0.1:1 {\nname Fixed\n}")
+	ctx := t.Context()
+	seeds := Registration{Name: "Seed Bank", URL: "http://127.0.0.1:9", Capabilities: []string{"search"}, Version: "1.0.1",
+		Metadata: json.RawMessage(`{"region":"north"}`), OwnerProof: "a proof of sixteen bytes or more"}
+	first, err := f.app.Register(ctx, seeds, enrollSecret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !first.Created || first.Pending || first.Node.Slug != "seed-bank" || first.Node.ID == 0 || !first.Node.guarded {
+		t.Fatalf("registered %+v", first)
+	}
+	// after a crash: the same name and proof, somewhere else
+	moved := seeds
+	moved.URL, moved.Capabilities = "http://127.0.0.1:10", []string{"search", "actions"}
+	again, err := f.app.Register(ctx, moved, enrollSecret, nil)
+	if err != nil || again.Created || again.Node.ID != first.Node.ID || again.Node.URL.Port() != "10" {
+		t.Fatalf("registered again %+v: %v", again, err)
+	}
+	if !slices.Equal(again.Node.Capabilities, []string{"search"}) {
+		t.Errorf("a node raised its capabilities to %v", again.Node.Capabilities)
+	}
+	// somebody else, by a wrong proof or by none
+	for _, proof := range []string{"another proof of sixteen bytes", ""} {
+		other := seeds
+		other.OwnerProof = proof
+		if _, err := f.app.Register(ctx, other, enrollSecret, nil); code(err) != CodeNodeExists {
+			t.Errorf("proof %q: %v", proof, err)
+		}
+	}
+	// the node itself, who proved it by a token
+	other := seeds
+	other.OwnerProof = ""
+	if _, err := f.app.Register(ctx, other, enrollSecret, &Identity{ID: "seed-bank", NodeID: first.Node.ID}); err != nil {
+		t.Errorf("the node itself was refused: %v", err)
+	}
+	if _, err := f.app.Register(ctx, other, enrollSecret, &Identity{ID: "shop", NodeID: 99}); code(err) != CodeNodeExists {
+		t.Errorf("another node took the name: %v", err)
+	}
+	// old clients have no proof: the URL stands in for it
+	old := Registration{Name: "Mill", URL: "http://127.0.0.1:11"}
+	mill, err := f.app.Register(ctx, old, enrollSecret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := f.app.Register(ctx, old, enrollSecret, nil); err != nil || back.Created || back.Node.ID != mill.Node.ID {
+		t.Errorf("came back as %+v: %v", back, err)
+	}
+	old.URL = "http://127.0.0.1:12"
+	if _, err := f.app.Register(ctx, old, enrollSecret, nil); code(err) != CodeNodeExists {
+		t.Errorf("another URL took the name: %v", err)
+	}
+	// a node of the file registers for its tokens
+	fixed, err := f.app.Register(ctx, Registration{Name: "Fixed", URL: "http://127.0.0.1:1", Description: "told", Capabilities: []string{"rag"}}, enrollSecret, nil)
+	if err != nil || fixed.Created || fixed.Node.Description != "told" || fixed.Node.Source != sourceCaddyfile {
+		t.Fatalf("registered %+v: %v", fixed, err)
+	}
+	if !slices.Equal(fixed.Node.Capabilities, []string{"search", "actions"}) {
+		t.Errorf("a node of the file has %v", fixed.Node.Capabilities)
+	}
+	if _, err := f.app.Register(ctx, Registration{Name: "Fixed", URL: "http://127.0.0.1:2"}, enrollSecret, nil); code(err) != CodeNodeExists {
+		t.Errorf("another URL took a name of the file: %v", err)
+	}
+}
+
+func TestRegistrationIsRefused(t *testing.T) {
+	f := run(t, openEnrollment)
+	good := Registration{Name: "Shop", URL: "http://127.0.0.1:9"}
+	with := func(change func(*Registration)) Registration {
+		r := good
+		change(&r)
+		return r
+	}
+	for name, c := range map[string]struct {
+		r      Registration
+		secret string
+		code   string
+	}{
+		"no secret":    {good, "", CodeEnrollmentRequired},
+		"wrong secret": {good, "another secret of some length", CodeEnrollmentRefused},
+		"no name":      {with(func(r *Registration) { r.Name = " " }), enrollSecret, CodeInvalid},
+		"long name":    {with(func(r *Registration) { r.Name = strings.Repeat("x", 256) }), enrollSecret, CodeInvalid},
+		"no letters":   {with(func(r *Registration) { r.Name = "---" }), enrollSecret, CodeInvalid},
+		"bad slug":     {with(func(r *Registration) { r.Slug = "Shop" }), enrollSecret, CodeInvalid},
+		"local":        {with(func(r *Registration) { r.Slug = "local" }), enrollSecret, CodeInvalid},
+		"no url":       {with(func(r *Registration) { r.URL = "" }), enrollSecret, CodeInvalid},
+		"ftp":          {with(func(r *Registration) { r.URL = "ftp://127.0.0.1" }), enrollSecret, CodeInvalid},
+		"user":         {with(func(r *Registration) { r.URL = "http://u:p@127.0.0.1" }), enrollSecret, CodeInvalid},
+		"placeholder":  {with(func(r *Registration) { r.URL = "http://127.0.0.1/{env.PATH}" }), enrollSecret, CodeInvalid},
+		"private":      {with(func(r *Registration) { r.URL = "http://10.0.0.1" }), enrollSecret, CodeURLRefused},
+		"metadata":     {with(func(r *Registration) { r.URL = "http://169.254.169.254" }), enrollSecret, CodeURLRefused},
+		"ula":          {with(func(r *Registration) { r.URL = "http://[fc00::1]" }), enrollSecret, CodeURLRefused},
+		"type":         {with(func(r *Registration) { r.Type = "king" }), enrollSecret, CodeInvalid},
+		"dialect":      {with(func(r *Registration) { r.Dialect = "json" }), enrollSecret, CodeInvalid},
+		"privilege":    {with(func(r *Registration) { r.Capabilities = []string{"search", "nodes:write"} }), enrollSecret, CodeNotPermitted},
+		"tokens":       {with(func(r *Registration) { r.Capabilities = []string{"tokens"} }), enrollSecret, CodeNotPermitted},
+		"short proof":  {with(func(r *Registration) { r.OwnerProof = "short" }), enrollSecret, CodeInvalid},
+		"many words":   {with(func(r *Registration) { r.Keywords = make([]string, 501) }), enrollSecret, CodeInvalid},
+		"long word":    {with(func(r *Registration) { r.Domains = []string{strings.Repeat("x", 256)} }), enrollSecret, CodeInvalid},
+	} {
+		if _, err := f.app.Register(t.Context(), c.r, c.secret, nil); code(err) != c.code {
+			t.Errorf("%s: %v, expected %s", name, err, c.code)
+		}
+	}
+	closed := run(t, "")
+	if _, err := closed.app.Register(t.Context(), good, enrollSecret, nil); code(err) != CodeEnrollmentOff {
+		t.Errorf("without enrollment: %v", err)
+	}
+	for _, f := range []*federated{f, closed} {
+		if records, err := f.store.Nodes().List(t.Context()); err != nil || len(records) != 0 {
+			t.Errorf("refused, and written all the same: %v %v", records, err)
+		}
+	}
+}
+
+// TestARedirectHomeIsRefused: a node that sends callers where nodes may not live.
+func TestARedirectHomeIsRefused(t *testing.T) {
+	f := run(t, openEnrollment)
+	for target, expected := range map[string]string{"http://10.0.0.1/": CodeURLRefused, "http://[::1]/": CodeURLRefused, "/elsewhere": ""} {
+		node := httptest.NewServer(http.RedirectHandler(target, http.StatusFound))
+		_, err := f.app.Register(t.Context(), Registration{Name: "Shop", URL: node.URL, Slug: SlugOf("shop" + target)}, enrollSecret, nil)
+		node.Close()
+		if code(err) != expected {
+			t.Errorf("a redirect to %s: %v", target, err)
+		}
+	}
+}
+
+func TestApproval(t *testing.T) {
+	f := run(t, "enrollment approval\nnode_urls 127.0.0.0/8")
+	ctx := t.Context()
+	r := Registration{Name: "Shop", URL: "http://127.0.0.1:9", OwnerProof: "a proof of sixteen bytes or more"}
+	asked, err := f.app.Register(ctx, r, "", nil)
+	if err != nil || !asked.Created || !asked.Pending || asked.Node.Refusal() != "pending" {
+		t.Fatalf("asked %+v: %v", asked, err)
+	}
+	if again, err := f.app.Register(ctx, r, "", nil); err != nil || again.Created || !again.Pending {
+		t.Errorf("asked again %+v: %v", again, err)
+	}
+	if _, err := f.app.SetAdminState(ctx, "shop", AdminDraining); code(err) != CodeNodeConflict {
+		t.Errorf("drained a node that waits: %v", err)
+	}
+	if node, err := f.app.SetAdminState(ctx, "shop", AdminEnabled); err != nil || node.Refusal() != "" {
+		t.Fatalf("approved: %v", err)
+	}
+	if again, err := f.app.Register(ctx, r, "", nil); err != nil || again.Pending {
+		t.Errorf("after approval %+v: %v", again, err)
+	}
+	// without the enrollment secret a URL proves nothing
+	plain := Registration{Name: "Mill", URL: "http://127.0.0.1:10"}
+	if _, err := f.app.Register(ctx, plain, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.app.Register(ctx, plain, "", nil); code(err) != CodeNodeExists {
+		t.Errorf("who knows the URL took the name: %v", err)
+	}
+}
+
+func TestManyRegisterOneName(t *testing.T) {
+	f := run(t, openEnrollment)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	created, ids := 0, make(map[int64]bool)
+	for range 20 {
+		group.Go(func() {
+			registered, err := f.app.Register(t.Context(), Registration{Name: "Shop", URL: "http://127.0.0.1:9"}, enrollSecret, nil)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				if code(err) != CodeNodeConflict {
+					t.Error(err)
+				}
+				return
+			}
+			ids[registered.Node.ID] = true
+			if registered.Created {
+				created++
+			}
+		})
+	}
+	group.Wait()
+	if created != 1 || len(ids) != 1 {
+		t.Errorf("%d were created under the ids %v", created, ids)
+	}
+}
+
+func TestUpdateNode(t *testing.T) {
+	f := run(t, openEnrollment+"\nnode fixed http://127.0.0.1:1 {\nname Fixed\nweight 2\n}")
+	ctx := t.Context()
+	if _, err := f.app.Register(ctx, Registration{Name: "Shop", URL: "http://127.0.0.1:9", Capabilities: []string{"search", "rag"}}, enrollSecret, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		slug, change string
+		self         bool
+		code         string
+	}{
+		{"shop", `{"description":"Trees"}`, true, ""},
+		{"shop", `{"capabilities":["search"]}`, true, ""},
+		{"shop", `{"capabilities":["search","rag"]}`, true, CodeNotPermitted}, // it had it, and gave it up
+		{"shop", `{"capabilities":null}`, true, CodeInvalid},
+		{"shop", `{"capabilities":[]}`, true, CodeInvalid},
+		{"shop", `{"weight":900}`, true, CodeNotPermitted},
+		{"shop", `{"admin_state":"enabled"}`, true, CodeNotPermitted},
+		{"shop", `{"url":"http://10.0.0.1"}`, true, CodeURLRefused},
+		{"shop", `{"url":"http://127.0.0.1:10"}`, true, ""},
+		{"shop", `{"url":null}`, true, CodeInvalid},
+		{"shop", `{"url":"http://127.0.0.1/{env.HOME}"}`, false, CodeInvalid},
+		{"shop", `{"header_up":{"X-Key":["{env.HOME}"]}}`, false, CodeInvalid},
+		{"shop", `{"transport":{"protocol":"http"}}`, false, CodeInvalid},
+		{"shop", `{"owner":"x"}`, false, CodeInvalid},
+		{"shop", `{"slug":"other"}`, false, CodeInvalid},
+		{"shop", `{"weight":"heavy"}`, false, CodeInvalid},
+		{"shop", `{"weight":-1}`, false, CodeInvalid},
+		{"shop", `{"weight":3,"capabilities":["search","nodes:write"],"timeout":"3s"}`, false, ""},
+		{"shop", `{"url":"http://10.0.0.1"}`, false, ""}, // an operator knows
+		{"fixed", `{"weight":3}`, false, CodeNodeFixed},
+		{"fixed", `{"url":"http://127.0.0.1:2"}`, false, CodeNodeFixed},
+		{"fixed", `{"description":"Trees"}`, true, ""},
+		{"fixed", `{"admin_state":"draining"}`, false, ""},
+		{"nobody", `{"weight":3}`, false, CodeNodeUnknown},
+	} {
+		var change map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(c.change), &change); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.app.UpdateNode(ctx, c.slug, change, c.self); code(err) != c.code || c.code == "" && err != nil {
+			t.Errorf("%s %s (self %v): %v, expected %q", c.slug, c.change, c.self, err, c.code)
+		}
+	}
+	shop := f.node("shop")
+	if shop.Weight != 3 || shop.URL.Host != "10.0.0.1" || shop.guarded || shop.Timeout.Seconds() != 3 || shop.Description != "Trees" {
+		t.Errorf("the node is %+v", shop)
+	}
+	if fixed := f.node("fixed"); fixed.AdminState != AdminDraining || fixed.Description != "Trees" || fixed.Weight != 2 {
+		t.Errorf("the node is %+v", fixed)
+	}
+	if view := shop.View(); view.Weight != 3 || view.Health != HealthUnknown || !view.Available || view.Domains == nil {
+		t.Errorf("the view is %+v", view)
+	}
+	if s := f.app.Statistics(); s.Nodes.Total != 2 || s.Nodes.Available != 1 || s.Nodes.ByAdminState[AdminDraining] != 1 {
+		t.Errorf("the statistics are %+v", s)
+	}
+}
+
+func TestDeleteNode(t *testing.T) {
+	f := run(t, openEnrollment+"\nnode fixed http://127.0.0.1:1")
+	ctx := t.Context()
+	r := Registration{Name: "Shop", URL: "http://127.0.0.1:9"}
+	first, err := f.app.Register(ctx, r, enrollSecret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.store.Requests().Append(ctx, []store.RequestRecord{{Node: "shop"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.app.DeleteNode(ctx, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	if f.app.Snapshot().Node("shop") != nil {
+		t.Error("the node stands")
+	}
+	if last, err := f.store.Requests().Last(ctx, "shop", 1); err != nil || len(last) != 0 {
+		t.Errorf("its calls are still kept: %v %v", last, err)
+	}
+	if err := f.app.DeleteNode(ctx, "shop"); code(err) != CodeNodeUnknown {
+		t.Errorf("deleted twice: %v", err)
+	}
+	if err := f.app.DeleteNode(ctx, "fixed"); code(err) != CodeNodeFixed {
+		t.Errorf("deleted a node of the file: %v", err)
+	}
+	r.URL = "http://127.0.0.1:10" // the name is free for anybody
+	if second, err := f.app.Register(ctx, r, enrollSecret, nil); err != nil || !second.Created || second.Node.ID <= first.Node.ID {
+		t.Errorf("registered %+v after id %d: %v", second, first.Node.ID, err)
+	}
+}
+
+func TestAddNode(t *testing.T) {
+	f := run(t, "node fixed http://127.0.0.1:1")
+	ctx := t.Context()
+	node, err := f.app.AddNode(ctx, NodeConfig{Slug: "shop", URL: "http://10.0.0.1", Capabilities: []string{"search", "nodes:read"}})
+	if err != nil || node.guarded || node.ID == 0 {
+		t.Fatalf("added %+v: %v", node, err)
+	}
+	for slug, expected := range map[string]string{"shop": CodeNodeExists, "fixed": CodeNodeExists, "No": CodeInvalid} {
+		if _, err := f.app.AddNode(ctx, NodeConfig{Slug: slug, URL: "http://10.0.0.2"}); code(err) != expected {
+			t.Errorf("%s: %v", slug, err)
+		}
+	}
+	if _, err := f.app.AddNode(ctx, NodeConfig{Slug: "x", URL: "http://{env.HOME}"}); code(err) != CodeInvalid {
+		t.Errorf("a placeholder: %v", err)
+	}
+}
+
+func TestSlugOf(t *testing.T) {
+	for name, slug := range map[string]string{
+		"Orchard Shop": "orchard-shop", "Größe & Maß": "grosse-mass", "  Trim  me ": "trim-me", "A_b-c": "a-b-c",
+		"Café@Home": "cafe-at-home", "123": "123", "мир": "mir", "---": "", "Node #1 (EU)": "node-1-eu", "UPPER lower": "upper-lower",
+	} {
+		if got := SlugOf(name); got != slug {
+			t.Errorf("%q became %q, expected %q", name, got, slug)
+		}
+	}
+}

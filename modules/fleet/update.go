@@ -1,0 +1,355 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+// selfChanges are the members that a node may change of itself. What it may
+// do, how much it counts and the operator's word are not among them;
+// capabilities are, and can only shrink.
+var selfChanges = []string{
+	"name", "url", "description", "domains", "keywords", "data_types", "collections", "version", "metadata", "capabilities",
+}
+
+// operatorChanges are those that only an operator may change.
+var operatorChanges = []string{
+	"type", "weight", "group", "required", "dialect", "credentials", "subject", "header_up", "timeout", "max_requests",
+	"max_response_size", "budget", "admin_state",
+}
+
+// ChangeMembers names what [App.UpdateNode] can change, sorted.
+func ChangeMembers() []string {
+	return slices.Sorted(slices.Values(slices.Concat(selfChanges, operatorChanges)))
+}
+
+// AddNode adds a node by an operator's word: it may live anywhere, and is
+// enabled at once unless the settings say otherwise. The error is a [NodeError].
+func (a *App) AddNode(ctx context.Context, config NodeConfig) (*Node, error) {
+	opened, err := a.opened()
+	if err != nil {
+		return nil, err
+	}
+	if _, fixed := a.registry.static[config.Slug]; fixed {
+		return nil, &NodeError{CodeNodeExists, "slug", fmt.Sprintf("node %q is in the Caddyfile; change it instead", config.Slug)}
+	}
+	record := nodeRecord{NodeConfig: config, Trusted: true, Registered: time.Now().UTC().Truncate(time.Millisecond)}
+	if err := record.check(); err != nil {
+		return nil, err
+	}
+	data, err := record.encode()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := opened.Nodes().Put(ctx, store.NodeRecord{Slug: config.Slug, Data: data}); err != nil {
+		if errors.Is(err, store.ErrExists) {
+			return nil, &NodeError{CodeNodeExists, "slug", fmt.Sprintf("a node named %q exists already", config.Slug)}
+		}
+		return nil, a.registryError(err)
+	}
+	node, err := a.refreshed(ctx, config.Slug)
+	if err != nil {
+		return nil, a.registryError(err)
+	}
+	a.Emit("node_registered", config.Slug, map[string]any{"name": node.Name, "pending": false})
+	return node, nil
+}
+
+func (a *App) opened() (store.Store, error) {
+	if opened := a.Store(); opened != nil {
+		return opened, nil
+	}
+	return nil, &NodeError{CodeRegistryDown, "", "the gateway is still starting; try again"}
+}
+
+// check validates a record on its own.
+func (n *nodeRecord) check() error {
+	if err := n.NodeConfig.Validate(); err != nil {
+		return invalidNode("", "%s", strings.TrimPrefix(err.Error(), fmt.Sprintf("node %q: ", n.Slug)))
+	}
+	data, err := n.encode()
+	if err != nil {
+		return err
+	}
+	if _, err := readNodeRecord(store.NodeRecord{Slug: n.Slug, Data: data}); err != nil {
+		return invalidNode("", "%s", err.Error())
+	}
+	return nil
+}
+
+// UpdateNode changes a node. change is a JSON object of the members of
+// [NodeConfig], and of version and metadata; null takes a member back to its
+// default (RFC 7396, on the first level). self is set when the node itself
+// asks: it may change what it says of itself, and shrink what it may do. A
+// field that the Caddyfile sets cannot be changed. The error is a [NodeError].
+func (a *App) UpdateNode(ctx context.Context, slug string, change map[string]json.RawMessage, self bool) (*Node, error) {
+	opened, err := a.opened()
+	if err != nil {
+		return nil, err
+	}
+	for name := range change {
+		if slices.Contains(selfChanges, name) || !self && slices.Contains(operatorChanges, name) {
+			continue
+		}
+		if slices.Contains(operatorChanges, name) {
+			return nil, &NodeError{CodeNotPermitted, name, "only an operator may change this"}
+		}
+		return nil, invalidNode(clipWord(name), "there is no such setting")
+	}
+	for range maxConflicts {
+		err := a.update(ctx, opened.Nodes(), slug, change, self)
+		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists) {
+			continue
+		}
+		if err != nil {
+			return nil, a.registryError(err)
+		}
+		node, err := a.refreshed(ctx, slug)
+		if err != nil {
+			return nil, a.registryError(err)
+		}
+		a.Emit("node_updated", slug, map[string]any{"name": node.Name, "changed": slices.Sorted(maps.Keys(change))})
+		return node, nil
+	}
+	return nil, a.registryError(store.ErrConflict)
+}
+
+func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change map[string]json.RawMessage, self bool) error {
+	static, fixed := a.registry.static[slug]
+	stands, err := nodes.Get(ctx, slug)
+	if err != nil && (!fixed || !errors.Is(err, store.ErrNotFound)) {
+		return err
+	}
+	var before nodeRecord
+	if err == nil {
+		if before, err = readNodeRecord(stands); err != nil {
+			return invalidNode("", "the node's record is broken; unregister the node and add it again")
+		}
+	}
+	after, err := before.merged(change)
+	if err != nil {
+		return err
+	}
+	after.Slug = slug
+	if fixed {
+		if name := overridden(static, before.NodeConfig, after.NodeConfig); name != "" {
+			return &NodeError{CodeNodeFixed, name, "the Caddyfile sets this of the node; change it there"}
+		}
+	}
+	if _, asked := change["capabilities"]; self && asked && len(after.Capabilities) == 0 {
+		return invalidNode("capabilities", "expected at least one")
+	}
+	if self && !subset(after.Capabilities, before.mayDo(a, slug)) {
+		return &NodeError{CodeNotPermitted, "capabilities", "a node cannot raise what it may do; an operator can"}
+	}
+	if after.URL != before.URL {
+		if err := a.moved(ctx, before, &after, self); err != nil {
+			return err
+		}
+	}
+	whole := after
+	if fixed {
+		whole.NodeConfig = static.over(after.NodeConfig)
+	}
+	if err := after.checkAs(whole); err != nil {
+		return err
+	}
+	data, err := after.encode()
+	if err != nil {
+		return err
+	}
+	_, err = nodes.Put(ctx, store.NodeRecord{Slug: slug, Revision: stands.Revision, Data: data})
+	return err
+}
+
+// moved looks at a new URL: a node's own choice is bound by the policy.
+func (a *App) moved(ctx context.Context, before nodeRecord, after *nodeRecord, self bool) error {
+	if after.URL == "" {
+		return invalidNode("url", "the url cannot be taken away")
+	}
+	u, err := parseNodeURL(after.URL)
+	if err != nil {
+		return invalidNode("url", "%s", err.Error())
+	}
+	if before.Owner != "" && before.Owner == ownerOfURL(before.URL) {
+		after.Owner = ownerOfURL(after.URL)
+	}
+	if after.Trusted = !self; self {
+		return a.allowURL(ctx, u)
+	}
+	return nil
+}
+
+// merged applies a change to a copy.
+func (n nodeRecord) merged(change map[string]json.RawMessage) (after nodeRecord, err error) {
+	data, err := n.encode()
+	if err != nil {
+		return after, err
+	}
+	members := make(map[string]json.RawMessage)
+	if err := json.Unmarshal(data, &members); err != nil {
+		return after, err
+	}
+	for name, value := range change {
+		if string(bytes.TrimSpace(value)) == "null" {
+			delete(members, name)
+		} else {
+			members[name] = value
+		}
+		if name == "metadata" && len(value) > maxNodeMetadata {
+			return after, invalidNode(name, "expected at most %d bytes", maxNodeMetadata)
+		}
+	}
+	data, err = json.Marshal(members)
+	if err != nil {
+		return after, invalidNode("", "the change is not valid JSON")
+	}
+	if err := json.Unmarshal(data, &after); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return after, invalidNode(clipWord(wrong.Field), "the value does not fit: expected %s", kindInWords(wrong.Type))
+		}
+		return after, invalidNode("", "a value does not fit")
+	}
+	return after, nil
+}
+
+func kindInWords(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a text"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Map, reflect.Struct, reflect.Pointer:
+		return "an object"
+	default:
+		return "a number"
+	}
+}
+
+// overridden names a field that changed although the file sets it.
+func overridden(static, before, after NodeConfig) string {
+	set, was, is := reflect.ValueOf(static), reflect.ValueOf(before), reflect.ValueOf(after)
+	for i := range set.NumField() {
+		name, _, _ := strings.Cut(set.Type().Field(i).Tag.Get("json"), ",")
+		if name != "slug" && !set.Field(i).IsZero() && !reflect.DeepEqual(was.Field(i).Interface(), is.Field(i).Interface()) {
+			return name
+		}
+	}
+	return ""
+}
+
+// mayDo is what the node may do before a change.
+func (n nodeRecord) mayDo(a *App, slug string) []string {
+	if node := a.Snapshot().Node(slug); node != nil {
+		return node.Capabilities
+	}
+	return n.Capabilities
+}
+
+func subset(list, of []string) bool {
+	for _, item := range list {
+		if !slices.Contains(of, item) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkAs validates a record by what the node would be as a whole.
+func (n *nodeRecord) checkAs(whole nodeRecord) error {
+	r := Registration{
+		Name: whole.Name, URL: whole.URL, Slug: n.Slug, Type: whole.Type, Version: n.Version, Capabilities: nil,
+		Description: whole.Description, Domains: whole.Domains, Keywords: whole.Keywords, DataTypes: whole.DataTypes,
+		Collections: whole.Collections, Metadata: n.Metadata,
+	}
+	if r.Name == "" {
+		r.Name = n.Slug
+	}
+	if !strings.Contains(whole.URL, "{") || n.URL != "" { // the file's own may hold placeholders
+		if _, err := r.normalize(); err != nil {
+			return err
+		}
+	}
+	check := *n
+	if check.URL == "" {
+		check.URL = "http://checked.invalid" // what the file says is checked when it is loaded
+	}
+	return check.check()
+}
+
+// SetAdminState says the operator's word on a node. Approving a pending node
+// is enabling it; the URL policy is asked again then, because names move.
+func (a *App) SetAdminState(ctx context.Context, slug string, state AdminState) (*Node, error) {
+	node := a.Snapshot().Node(slug)
+	if node == nil {
+		return nil, &NodeError{CodeNodeUnknown, "", "there is no such node"}
+	}
+	was := node.AdminState
+	if was == AdminPending && state != AdminEnabled && state != AdminDisabled {
+		return nil, &NodeError{CodeNodeConflict, "", "the node waits for approval; approve or disable it"}
+	}
+	if was == AdminPending && state == AdminEnabled && node.guarded {
+		if err := a.urlPolicy.Check(ctx, &url.URL{Scheme: node.URL.Scheme, Host: node.URL.Host}); err != nil {
+			var refused *URLRefusedError
+			if errors.As(err, &refused) {
+				return nil, &NodeError{CodeURLRefused, "url", refused.Reason}
+			}
+			return nil, err
+		}
+	}
+	text, err := json.Marshal(state)
+	if err != nil {
+		return nil, err
+	}
+	node, err = a.UpdateNode(ctx, slug, map[string]json.RawMessage{"admin_state": text}, false)
+	if err == nil && was != state {
+		a.Emit("node_admin_state", slug, map[string]any{"from": string(was), "to": string(state)})
+	}
+	return node, err
+}
+
+// revokedFor outlives every access token.
+const revokedFor = 30 * 24 * time.Hour
+
+// DeleteNode unregisters a node: its tokens die, its name is free again under
+// a new id, and what is kept of its calls is forgotten. A node of the
+// Caddyfile cannot be deleted.
+func (a *App) DeleteNode(ctx context.Context, slug string) error {
+	opened, err := a.opened()
+	if err != nil {
+		return err
+	}
+	if _, fixed := a.registry.static[slug]; fixed {
+		return &NodeError{CodeNodeFixed, "", fmt.Sprintf("node %q is in the Caddyfile; remove it there, or disable it", slug)}
+	}
+	if _, err := opened.Nodes().Get(ctx, slug); err != nil {
+		return a.registryError(err)
+	}
+	// first the tokens: a node that is gone must not call for a moment longer
+	if err := opened.Tokens().RevokeNode(ctx, slug, time.Now().Add(revokedFor)); err != nil {
+		return a.registryError(err)
+	}
+	if err := opened.Nodes().Delete(ctx, slug, 0); err != nil {
+		return a.registryError(err)
+	}
+	err = errors.Join(opened.Requests().DeleteNode(ctx, slug), opened.Breakers().Delete(ctx, slug))
+	if readErr := a.registry.read(ctx, opened.Nodes()); err == nil {
+		err = readErr
+	}
+	a.Emit("node_unregistered", slug, nil)
+	return a.registryError(err)
+}

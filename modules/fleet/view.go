@@ -1,0 +1,126 @@
+package fleet
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// NodeView is a node as the APIs show it: to a caller that may read nodes, and
+// to the operator. It holds no secret.
+type NodeView struct {
+	ID          int64   `json:"id"`
+	Slug        string  `json:"slug"`
+	Name        string  `json:"name"`
+	URL         string  `json:"url"`
+	Type        string  `json:"type"`
+	Description string  `json:"description"`
+	Version     string  `json:"version"`
+	Weight      float64 `json:"weight"`
+	Group       string  `json:"group,omitempty"`
+	Required    bool    `json:"required"`
+	// Dialect is how the node is spoken to, once that is known.
+	Dialect      string       `json:"dialect"`
+	Capabilities []string     `json:"capabilities"`
+	Domains      []string     `json:"domains"`
+	Keywords     []string     `json:"keywords"`
+	DataTypes    []string     `json:"data_types"`
+	Collections  []Collection `json:"collections"`
+	// Source is caddyfile or registry.
+	Source string `json:"source"`
+	// AdminState is the operator's word.
+	AdminState AdminState `json:"admin_state"`
+	// Health is what was observed, HealthReason why in words.
+	Health       Health `json:"health"`
+	HealthReason string `json:"health_reason,omitempty"`
+	// Available tells whether a call would be sent now, Refusal why not.
+	Available  bool            `json:"available"`
+	Refusal    string          `json:"refusal,omitempty"`
+	Load       Load            `json:"load"`
+	Metadata   json.RawMessage `json:"metadata,omitempty"`
+	Registered *time.Time      `json:"registered_at,omitempty"`
+}
+
+// View shows the node as it is now: what is configured, else what the node
+// said of itself.
+func (n *Node) View() NodeView {
+	facts := n.Facts()
+	if facts == nil {
+		facts = &Report{Health: HealthUnknown}
+	}
+	v := NodeView{
+		ID: n.ID, Slug: n.Slug, Name: n.Name, URL: n.URL.String(), Type: n.Type, Description: or(n.Description, facts.Description),
+		Version: or(facts.Version, n.Version), Weight: n.Weight, Group: n.Group, Required: n.Required, Dialect: facts.Dialect,
+		Capabilities: list(n.Capabilities, nil), Domains: list(n.Domains, facts.Domains), Keywords: list(n.Keywords, facts.Keywords),
+		DataTypes: list(n.DataTypes, facts.DataTypes), Collections: list(n.Collections, facts.Collections), Source: n.Source,
+		AdminState: n.AdminState, Health: facts.Health, HealthReason: facts.Reason,
+		Refusal: n.Refusal(), Load: n.Load(), Metadata: n.Metadata,
+	}
+	v.Available = v.Refusal == ""
+	if !n.Registered.IsZero() {
+		v.Registered = &n.Registered
+	}
+	return v
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// list returns the first that has something, and never null.
+func list[T any](a, b []T) []T {
+	if len(a) > 0 {
+		return a
+	}
+	if len(b) > 0 {
+		return b
+	}
+	return []T{}
+}
+
+// Statistics are the totals of a federation.
+type Statistics struct {
+	Nodes NodeCounts `json:"nodes"`
+	// Calls counts the finished calls to nodes by outcome, since this process
+	// started, and InFlight those that run now.
+	Calls    map[Outcome]uint64 `json:"calls"`
+	InFlight int64              `json:"in_flight"`
+}
+
+// NodeCounts counts nodes.
+type NodeCounts struct {
+	Total        int                `json:"total"`
+	Available    int                `json:"available"`
+	ByType       map[string]int     `json:"by_type"`
+	ByAdminState map[AdminState]int `json:"by_admin_state"`
+	ByHealth     map[Health]int     `json:"by_health"`
+}
+
+// Statistics counts what the gateway knows now.
+func (a *App) Statistics() Statistics {
+	s := Statistics{
+		Nodes: NodeCounts{ByType: make(map[string]int), ByAdminState: make(map[AdminState]int), ByHealth: make(map[Health]int)},
+		Calls: make(map[Outcome]uint64),
+	}
+	for _, node := range a.Snapshot().Nodes {
+		s.Nodes.Total++
+		s.Nodes.ByType[node.Type]++
+		s.Nodes.ByAdminState[node.AdminState]++
+		health := HealthUnknown
+		if facts := node.Facts(); facts != nil {
+			health = facts.Health
+		}
+		s.Nodes.ByHealth[health]++
+		if node.Refusal() == "" {
+			s.Nodes.Available++
+		}
+		load := node.Load()
+		s.InFlight += load.InFlight
+		for outcome, n := range load.Calls {
+			s.Calls[outcome] += n
+		}
+	}
+	return s
+}
