@@ -1,0 +1,201 @@
+// Package policy chooses one of many nodes for a request: pure functions over
+// plain values, without a server and without a clock of their own. What is
+// learnt of a node's answers is kept in a [Meter].
+package policy
+
+import "math"
+
+// Candidate is a node at the moment of a choice.
+type Candidate struct {
+	// Latency is what an answer is expected to take, in seconds, what the node
+	// is charged for failures included; 0 when nothing is known.
+	Latency float64
+	// InFlight is how many requests the node is working on: this gateway's
+	// own, and what the other gateways have there on average.
+	InFlight float64
+	// Weight is the node's share, above 0.
+	Weight float64
+	// Ramp is the part of its share that the node gets while it starts slowly,
+	// above 0 and at most 1.
+	Ramp float64
+}
+
+// Candidates are the nodes of one choice. A policy asks only for those that it
+// compares, so that a large fleet costs no more than a small one.
+type Candidates interface {
+	Len() int
+	// At returns a node, and whether it may be chosen now.
+	At(i int) (Candidate, bool)
+}
+
+// Policy chooses. It may be used by many goroutines at once.
+type Policy interface {
+	// Pick returns the index of the chosen node, or -1 when none may be chosen.
+	// random returns a number from 0 to n-1.
+	Pick(nodes Candidates, random func(n int) int) int
+}
+
+// Names are the names that [New] knows; the first is the default.
+var Names = []string{"latency", "least_conn", "round_robin", "weighted", "random"}
+
+// New returns a policy of its own by its name, or nil.
+func New(name string) Policy {
+	switch name {
+	case "latency":
+		return Latency{}
+	case "least_conn":
+		return LeastConn{}
+	case "round_robin":
+		return new(Rotation)
+	case "weighted":
+		return &Rotation{Weighted: true}
+	case "random":
+		return Random{}
+	default:
+		return nil
+	}
+}
+
+// ScanLimit is how many nodes are compared one by one. Of more, two drawn at
+// random are compared (the power of two choices: Mitzenmacher, "The power of
+// two choices in randomized load balancing", IEEE TPDS 2001), which costs the
+// same for any number.
+const ScanLimit = 64
+
+// Latency is the default: the node with the lowest
+//
+//	latency × (in flight + 1) / weight
+//
+// is chosen, ties at random. The requests in flight keep a fast node from being
+// flooded by everybody who just learnt that it is fast. A node of which nothing
+// is known counts as the average of the others.
+type Latency struct{}
+
+// Pick implements [Policy].
+func (Latency) Pick(nodes Candidates, random func(int) int) int {
+	return lowest(nodes, random, true)
+}
+
+// LeastConn chooses the node with the fewest requests in flight for its weight:
+// the lowest (in flight + 1) / weight, ties at random.
+type LeastConn struct{}
+
+// Pick implements [Policy].
+func (LeastConn) Pick(nodes Candidates, random func(int) int) int {
+	return lowest(nodes, random, false)
+}
+
+// lowest returns the node with the lowest cost.
+func lowest(nodes Candidates, random func(int) int, byLatency bool) int {
+	unknown := 0.0 // what a node of unknown latency counts as, once there is one
+	cost := func(c Candidate) float64 {
+		busy := (c.InFlight + 1) / (c.Weight * c.Ramp)
+		switch {
+		case !byLatency:
+			return busy
+		case c.Latency > 0:
+			return busy * c.Latency
+		case unknown == 0:
+			unknown = averageLatency(nodes)
+		}
+		return busy * unknown
+	}
+	if nodes.Len() > ScanLimit {
+		first, a, found := draw(nodes, random, -1)
+		second, b, both := draw(nodes, random, a)
+		if found && both {
+			if first.Latency == 0 {
+				first.Latency = second.Latency
+			} else if second.Latency == 0 {
+				second.Latency = first.Latency
+			}
+			if first.Latency == 0 {
+				byLatency = false
+			}
+			if cost(second) < cost(first) {
+				return b
+			}
+			return a // which of the two came first was chance already
+		}
+	}
+	best, bestCost, ties := -1, math.Inf(1), 0
+	for i := range nodes.Len() {
+		c, ok := nodes.At(i)
+		if !ok {
+			continue
+		}
+		switch now := cost(c); {
+		case best < 0 || now < bestCost:
+			best, bestCost, ties = i, now, 1
+		case now == bestCost:
+			// each of k equal nodes is kept with probability 1/k
+			if ties++; random(ties) == 0 {
+				best = i
+			}
+		}
+	}
+	return best
+}
+
+// averageLatency is the harmonic mean over the nodes whose latency is known,
+// which one that is charged for failures hardly moves; 1 when there are none, so
+// that only what is in flight decides.
+func averageLatency(nodes Candidates) float64 {
+	rate, known := 0.0, 0
+	for i := range nodes.Len() {
+		if c, ok := nodes.At(i); ok && c.Latency > 0 {
+			rate, known = rate+1/c.Latency, known+1
+		}
+	}
+	if known == 0 {
+		return 1
+	}
+	return float64(known) / rate
+}
+
+// drawTries is how often a node is drawn before giving up: with half of the
+// nodes away, all 16 miss once in 65,536 times.
+const drawTries = 16
+
+// draw returns a random node that may be chosen, other than one, if it finds
+// one soon.
+func draw(nodes Candidates, random func(int) int, other int) (Candidate, int, bool) {
+	for range drawTries {
+		i := random(nodes.Len())
+		if i == other {
+			continue
+		}
+		if c, ok := nodes.At(i); ok {
+			return c, i, true
+		}
+	}
+	return Candidate{}, -1, false
+}
+
+// Random gives every node the same chance, whatever its weight.
+type Random struct{}
+
+// Pick implements [Policy].
+func (Random) Pick(nodes Candidates, random func(int) int) int {
+	// a node that starts slowly is refused as often as its ramp says
+	const grain = 1 << 16
+	if nodes.Len() == 0 {
+		return -1
+	}
+	for range drawTries {
+		i := random(nodes.Len())
+		c, ok := nodes.At(i)
+		if ok && (c.Ramp >= 1 || float64(random(grain)) < c.Ramp*grain) {
+			return i
+		}
+	}
+	chosen, seen := -1, 0
+	for i := range nodes.Len() {
+		if _, ok := nodes.At(i); ok {
+			if seen++; random(seen) == 0 {
+				chosen = i
+			}
+		}
+	}
+	return chosen
+}
