@@ -23,8 +23,8 @@ func init() { caddy.RegisterModule(new(Laravel)) }
 type Laravel struct {
 	// Prefix is what the paths begin with. Default: /api/ai-engine.
 	Prefix string `json:"prefix,omitempty"`
-	// Paths replace single paths, by operation: search, health, manifest or
-	// collections. They are below the node's URL, not below Prefix. Default: none.
+	// Paths replace single paths, by operation: search, health, manifest,
+	// collections, chat, tools/execute or actions. They are below the node's URL, not below Prefix. Default: none.
 	Paths map[string]string `json:"paths,omitempty"`
 	// TokenHeader carries the token: authorization, x-node-token or both.
 	// Default: both, which every era reads.
@@ -47,8 +47,10 @@ const laravelMaxLimit = 100
 const learnPause = 30 * time.Second
 
 var (
-	laravelOperations = []string{"search", "health", "manifest", "collections"}
-	tokenHeaders      = []string{"authorization", "x-node-token", "both"}
+	laravelOperations = []string{
+		"search", "health", "manifest", "collections", fleet.RelayChat, fleet.RelayTools, fleet.RelayActions,
+	}
+	tokenHeaders = []string{"authorization", "x-node-token", "both"}
 )
 
 // CaddyModule returns the Caddy module information.

@@ -14,6 +14,12 @@ import (
 // maxNames is how many collections, keywords and so on of one node are kept.
 const maxNames = 500
 
+// The two shapes of body, as reports name them.
+const (
+	laravelBare      = "laravel bare"
+	laravelEnveloped = "laravel enveloped"
+)
+
 // Probe implements [fleet.Dialect].
 func (l *Laravel) Probe(ctx context.Context, node fleet.Caller) (*fleet.Report, error) {
 	report, err := l.health(ctx, node)
@@ -74,11 +80,11 @@ func decodeLaravelHealth(body []byte) (*fleet.Report, bool) {
 		return nil, false
 	}
 	report := &fleet.Report{
-		Dialect: "laravel bare", Health: fleet.HealthHealthy,
+		Dialect: laravelBare, Health: fleet.HealthHealthy,
 		Version: clean(unquoted(m[1]), 64), Name: clean(unquoted(m[4]), 200), Description: clean(unquoted(m[5]), 1000),
 	}
 	if enveloped {
-		report.Dialect = "laravel enveloped"
+		report.Dialect = laravelEnveloped
 	}
 	switch status := strings.ToLower(clean(unquoted(m[0]), 64)); {
 	case m[2].Kind() == 'f':

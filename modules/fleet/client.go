@@ -247,7 +247,9 @@ func (c *caller) build(ctx context.Context, request *Request) (*http.Request, er
 	header := make(http.Header, ownFields+len(request.Header)+len(c.node.headers))
 	header["Accept"] = acceptJSON
 	header["User-Agent"] = userAgent
-	header["X-Idempotency-Key"] = harmless
+	if !request.Once {
+		header["X-Idempotency-Key"] = harmless
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := max(time.Until(deadline).Milliseconds(), 0)
 		header[TimeoutHeader] = []string{strconv.FormatInt(left, 10)}

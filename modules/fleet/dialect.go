@@ -70,6 +70,9 @@ type Request struct {
 	Body []byte
 	// TokenHeader says where a token credential goes.
 	TokenHeader TokenHeader
+	// Once is set for a request that does something: it is never sent again on
+	// another connection when one breaks.
+	Once bool
 }
 
 // Response is the whole answer of a node with a status of 200..299.

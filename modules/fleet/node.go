@@ -115,3 +115,10 @@ func (n *Node) Refusal() string {
 func NewNode(slug string, collections ...Collection) *Node {
 	return &Node{Slug: slug, Name: slug, Collections: collections, AdminState: AdminEnabled, member: new(member)}
 }
+
+// NewProbedNode is [NewNode] after a probe: for tests of what follows from its report.
+func NewProbedNode(slug string, report *Report) *Node {
+	node := NewNode(slug)
+	node.member.facts.Store(report)
+	return node
+}

@@ -59,16 +59,19 @@ func (l *requestLog) add(record store.RequestRecord) {
 	}
 }
 
-// take empties all shards.
+// take empties all shards at one moment, so that no line of this batch is
+// younger than one of the next.
 func (l *requestLog) take() []store.RequestRecord {
-	var all []store.RequestRecord
+	n := 0
+	for i := range l.shards {
+		l.shards[i].mu.Lock()
+		n += len(l.shards[i].records)
+	}
+	all := make([]store.RequestRecord, 0, n)
 	for i := range l.shards {
 		shard := &l.shards[i]
-		shard.mu.Lock()
-		if len(shard.records) > 0 {
-			all = append(all, shard.records...)
-			shard.records = shard.records[:0]
-		}
+		all = append(all, shard.records...)
+		shard.records = shard.records[:0]
 		shard.mu.Unlock()
 	}
 	return all
