@@ -201,6 +201,7 @@ func (a *App) Start() error {
 	}
 	a.running.Go(func() { (&discovery{app: a}).run(background) })
 	close(a.started)
+	a.enter()
 	a.logger.Info("federation started", zap.String("name", a.Name), zap.Int("nodes", len(a.Snapshot().Nodes)))
 	return nil
 }
@@ -218,6 +219,7 @@ func (a *App) Stop() error {
 	if a.stop == nil {
 		return nil
 	}
+	a.leave()
 	a.stop()
 	a.running.Wait()
 	return a.store.Close()

@@ -56,6 +56,7 @@ type Node struct {
 	Metadata   json.RawMessage
 	Registered time.Time
 
+	settings                     NodeConfig // without what can hold a secret
 	maxRequests, maxResponseSize int64
 
 	dialect          Dialect

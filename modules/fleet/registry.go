@@ -186,6 +186,7 @@ func (r *registry) build(config NodeConfig, id int64, source string, said nodeRe
 		DataTypes: config.DataTypes, Collections: config.Collections, AdminState: config.AdminState,
 		Subject: config.Subject, Timeout: time.Duration(config.Timeout), Source: source,
 		Version: said.Version, Metadata: said.Metadata, Registered: said.Registered,
+		settings:    config.open(),
 		guarded:     source == sourceRegistry && !said.Trusted,
 		maxRequests: int64(config.MaxRequests), maxResponseSize: config.MaxResponseSize,
 		member: r.app.shared.member(config.Slug, u.String()),

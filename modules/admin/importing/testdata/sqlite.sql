@@ -1,0 +1,15 @@
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE IF NOT EXISTS "ai_nodes" ("id" integer primary key autoincrement not null, "name" varchar not null, "slug" varchar not null, "type" varchar check ("type" in ('master', 'child')) not null default 'child', "url" varchar not null, "description" text, "api_key" varchar, "refresh_token" varchar, "refresh_token_expires_at" datetime, "capabilities" text, "domains" text, "data_types" text, "keywords" text, "collections" text, "metadata" text, "version" varchar, "status" varchar check ("status" in ('active','inactive','maintenance','error')) not null default 'active', "last_ping_at" datetime, "ping_failures" integer not null default '0', "avg_response_time" integer, "weight" integer not null default '1', "active_connections" integer not null default '0', "created_at" datetime, "updated_at" datetime, "deleted_at" datetime);
+INSERT INTO ai_nodes VALUES(1,'Orchard Shop','orchard-shop','child','https://orchard.test/',replace('Fruit trees;\nthe gardener''s "best" tools \ more	(now)','\n',char(10)),'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk0001',NULL,NULL,'["search", "actions", "rag"]','["gardening"]','["plants"]','["tree", "p\u00e9pini\u00e8re"]','[{"name": "plant", "class": "App\\Models\\Plant"}]','[]','1.0.0','active','2026-06-01 08:00:00',0,52,2,0,'2026-01-05 10:00:00','2026-01-05 10:00:00',NULL);
+INSERT INTO ai_nodes VALUES(2,'Seed Bank','seed-bank','child','http://seeds.test:8080',NULL,NULL,NULL,NULL,'["search"]',NULL,NULL,NULL,NULL,'{"topics": ["seeds"], "domains": ["farming"]}','1.0.0','maintenance',NULL,0,NULL,1,0,'2026-01-05 10:00:00','2026-01-05 10:00:00',NULL);
+INSERT INTO ai_nodes VALUES(3,'O''Malley; DROP TABLE ai_nodes; --','omalley','child','https://omalley.test',NULL,NULL,NULL,NULL,'[]',NULL,NULL,NULL,NULL,NULL,'1.0.0','error',NULL,3,NULL,1,0,'2026-01-05 10:00:00','2026-01-05 10:00:00',NULL);
+INSERT INTO ai_nodes VALUES(4,'Old Barn','old-barn','child','https://barn.test',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'1.0.0','inactive',NULL,0,NULL,1,0,'2026-01-05 10:00:00','2026-01-05 10:00:00','2026-02-02 02:02:02');
+INSERT INTO ai_nodes VALUES(5,'Hub','hub','master','https://hub.test',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'1.0.0','active',NULL,0,NULL,1,0,'2026-01-05 10:00:00','2026-01-05 10:00:00',NULL);
+INSERT INTO ai_nodes VALUES(7,'Мир, (EU)','mir-eu','child','https://mir.test',NULL,NULL,NULL,NULL,'["search", "actions"]',NULL,NULL,'["it''s", "a\\b"]',NULL,NULL,'1.0.0','active',NULL,0,NULL,1,0,'2026-01-05 10:00:00','2026-01-05 10:00:00',NULL);
+CREATE TABLE other (id integer, t text);
+INSERT INTO other VALUES(1,'INSERT INTO ai_nodes VALUES (1);');
+DELETE FROM sqlite_sequence;
+INSERT INTO sqlite_sequence VALUES('ai_nodes',7);
+CREATE UNIQUE INDEX "ai_nodes_slug_unique" on "ai_nodes" ("slug");
+COMMIT;
