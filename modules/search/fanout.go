@@ -3,9 +3,12 @@ package search
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
@@ -91,6 +94,13 @@ func (h *Handler) fanOut(ctx context.Context, chosen selection, query *fleet.Sea
 		}
 		reports = append(reports, late)
 	}
+	sortReports(reports)
+	return reports
+}
+
+// sortReports puts the reports in the one order that merging and readers see:
+// by slug, with the local index last.
+func sortReports(reports []nodeReport) {
 	slices.SortFunc(reports, func(a, b nodeReport) int {
 		if a.local != b.local {
 			if a.local {
@@ -100,7 +110,6 @@ func (h *Handler) fanOut(ctx context.Context, chosen selection, query *fleet.Sea
 		}
 		return strings.Compare(a.slug, b.slug)
 	})
-	return reports
 }
 
 // nodeTimeout is the longest that any node may take, where it is configured.
@@ -124,13 +133,25 @@ func (h *Handler) askNode(ctx, whole context.Context, node *fleet.Node, query *f
 // askLocal asks the local index, which has no call path of its own.
 func (h *Handler) askLocal(ctx, whole context.Context, query *fleet.SearchQuery) nodeReport {
 	start := time.Now()
-	answer, err := h.index.Search(ctx, query)
+	answer, err := h.searchLocal(ctx, query)
 	report := nodeReport{slug: fleet.LocalSlug, name: fleet.LocalSlug, took: time.Since(start), attempts: 1, weight: 1, local: true}
 	report.conclude(whole, answer, fleet.Classify(whole, err), err, query.Limit)
 	if err != nil && report.status == statusError {
 		report.err = "the local index could not be searched"
 	}
 	return report
+}
+
+// searchLocal keeps a panicking index from ending the process: nobody else
+// would catch it on this goroutine.
+func (h *Handler) searchLocal(ctx context.Context, query *fleet.SearchQuery) (answer *fleet.SearchAnswer, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			h.logger.Error("the local index panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			answer, err = nil, fleet.BadPayload("the local index could not handle the search")
+		}
+	}()
+	return h.index.Search(ctx, query)
 }
 
 // conclude turns a verdict into what the caller reads.

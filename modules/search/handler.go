@@ -127,10 +127,11 @@ func (h *Handler) Validate() error {
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	path := strings.TrimSuffix(r.URL.Path, "/")
 	switch {
-	case strings.HasSuffix(r.URL.Path, "/api/ai-engine/search"):
+	case strings.HasSuffix(path, "/api/ai-engine/search"):
 		return h.serveCompatible(w, r)
-	case strings.HasSuffix(r.URL.Path, "/v1/search"):
+	case strings.HasSuffix(path, "/v1/search"):
 		return h.serveNative(w, r)
 	default:
 		return next.ServeHTTP(w, r)

@@ -50,6 +50,9 @@ var requestFields = []string{
 	"query", "limit", "offset", "nodes", "collections", "filters", "options", "timeout_ms", "min_nodes", "fusion", "dedup",
 }
 
+// parameters are what a GET may carry.
+var parameters = []string{"q", "query", "limit", "offset", "nodes", "collections", "timeout_ms", "min_nodes", "fusion", "dedup"}
+
 // badRequest is a request that is refused: what, where, and what was expected.
 type badRequest struct {
 	status int
@@ -222,8 +225,10 @@ func (req *request) fromQuery(raw string) *badRequest {
 		case "min_nodes":
 			target = &req.MinNodes
 		default:
-			known := append([]string{"q"}, requestFields...)
-			return invalid(clip(name), "unknown parameter%s", subdirective.Hint(name, known))
+			if name == "filters" || name == "options" {
+				return invalid(name, "a GET cannot carry it; send a POST with a JSON object")
+			}
+			return invalid(clip(name), "unknown parameter%s", subdirective.Hint(name, parameters))
 		}
 		n, err := strconv.Atoi(value)
 		if err != nil {

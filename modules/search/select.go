@@ -1,6 +1,7 @@
 package search
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,6 +16,9 @@ type selection struct {
 	unasked []nodeReport
 }
 
+// maxNamed is how many unknown names an error repeats.
+const maxNamed = 10
+
 // choose takes every node that can search, or the named ones. A name that no
 // node has is refused, because the caller would wait for an answer that
 // cannot come.
@@ -28,6 +32,9 @@ func (h *Handler) choose(snapshot *fleet.Snapshot, names []string) (selection, *
 		if node := snapshot.Node(name); node == nil || node.AdminState == fleet.AdminPending {
 			unknown = append(unknown, clip(name))
 		}
+	}
+	if more := len(unknown) - maxNamed; more > 0 {
+		unknown = append(unknown[:maxNamed], fmt.Sprintf("and %d more", more))
 	}
 	if len(unknown) > 0 {
 		return chosen, invalid("nodes", "no such node: %s", strings.Join(unknown, ", "))
