@@ -86,7 +86,7 @@ func (b *Bleve) folder() string {
 		Sources  []string
 		Language string
 		Watch    bool
-	}{1, b.Sources, b.Language, !b.NoWatch})
+	}{2, b.Sources, b.Language, !b.NoWatch})
 	if err != nil {
 		panic(err) // strings and numbers can be written
 	}

@@ -14,16 +14,14 @@ import (
 	"time"
 
 	"github.com/blevesearch/bleve/v2"
-	"github.com/fsnotify/fsnotify"
+	"github.com/blevesearch/bleve/v2/analysis"
 	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
-// How the files are followed.
+// How documents are indexed.
 const (
-	settle       = 300 * time.Millisecond // after a change, for the rest of it
-	pollInterval = 30 * time.Second       // for what the system does not tell of
 	batchSize    = 200
 	batchBytes   = 4 << 20
 	contentShown = 2000 // bytes of the text that a hit carries
@@ -31,81 +29,10 @@ const (
 	progressTime = 5 * time.Second
 )
 
-// keep builds the index and follows the files until ctx ends.
-func (l *live) keep(ctx context.Context) {
-	var changes <-chan fsnotify.Event
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		l.logger.Warn("changes of documents are seen late: files cannot be watched", zap.Error(err))
-	} else {
-		defer func() { _ = watcher.Close() }()
-		if l.watch {
-			changes = watcher.Events
-		}
-	}
-	for {
-		if l.watch && watcher != nil {
-			l.watchFolders(watcher)
-		}
-		l.pass(ctx)
-		if ctx.Err() != nil || !l.watch {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-changes:
-			if !pause(ctx, settle) {
-				return
-			}
-			drain(changes)
-		case <-time.After(pollInterval):
-		}
-	}
-}
-
-func drain(changes <-chan fsnotify.Event) {
-	for {
-		select {
-		case <-changes:
-		default:
-			return
-		}
-	}
-}
-
-// watchFolders watches the folders of all sources; adding one twice is harmless.
-func (l *live) watchFolders(watcher *fsnotify.Watcher) {
-	for _, source := range l.sources {
-		_ = watcher.Add(filepath.Dir(source)) // where a missing source would appear
-		_ = filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.IsDir() {
-				return nil
-			}
-			if strings.HasPrefix(entry.Name(), ".") && path != source {
-				return filepath.SkipDir
-			}
-			if err := watcher.Add(path); err != nil {
-				l.logger.Warn("folder cannot be watched, its changes are seen late", zap.String("folder", path), zap.Error(err))
-			}
-			return nil
-		})
-	}
-}
-
-// fileState is what the index knows of a file, kept inside it.
-type fileState struct {
-	Size        int64
-	Modified    time.Time
-	Keys        []string
-	Collections []string
-}
-
-const statePrefix = "file:"
-
 // pass brings the index up to date with the files, once.
 func (l *live) pass(ctx context.Context) {
 	p := &passing{live: l, batch: l.bleve.NewBatch(), started: time.Now(), told: time.Now()}
+	p.analyzer = l.bleve.Mapping().AnalyzerNamed(l.bleve.Mapping().AnalyzerNameForPath(fieldContent))
 	err := p.run(ctx)
 	if ctx.Err() != nil {
 		return
@@ -133,6 +60,8 @@ func (l *live) pass(ctx context.Context) {
 type passing struct {
 	*live
 	batch     *bleve.Batch
+	analyzer  analysis.Analyzer
+	sum       lengths // of all documents
 	bytes     int
 	documents int
 	removed   int
@@ -178,9 +107,11 @@ func (p *passing) run(ctx context.Context) error {
 		return err
 	}
 	names := make(map[string]bool)
-	for key := range states {
+	for key, state := range states {
 		names[key] = true
+		p.sum = p.sum.plus(state.Lengths)
 	}
+	p.tellLengths()
 	stands, missing := p.look(states)
 	kept := make(map[string]bool)
 	for key := range names {
@@ -212,6 +143,7 @@ func (p *passing) run(ctx context.Context) error {
 		}
 	}
 	for key, gone := range states {
+		p.sum = p.sum.minus(gone.Lengths)
 		for _, id := range gone.Keys {
 			p.batch.Delete(id)
 			p.removed++
@@ -245,7 +177,8 @@ func (p *passing) file(ctx context.Context, path, name, key string, info fs.File
 		}
 	}
 	seen := make(map[string]bool)
-	err := readFile(path, name, func(doc document) error {
+	p.sum = p.sum.minus(known.Lengths)
+	err := readFile(p.open, path, name, func(doc document) error {
 		id := key + "\x00" + doc.ID
 		if seen[id] {
 			p.skipped++
@@ -256,21 +189,34 @@ func (p *passing) file(ctx context.Context, path, name, key string, info fs.File
 		if doc.Collection != "" && !slices.Contains(state.Collections, doc.Collection) && len(state.Collections) < 100 {
 			state.Collections = append(state.Collections, doc.Collection)
 		}
+		words := measure(p.analyzer, &doc)
+		state.Lengths, p.sum = state.Lengths.plus(words), p.sum.plus(words)
 		return p.add(ctx, id, doc)
 	}, complain)
 	if ctx.Err() != nil {
 		return state, ctx.Err()
 	}
-	if err != nil {
-		if errors.Is(err, errIndex) {
-			return state, err
+	var unreadable *fs.PathError
+	switch {
+	case errors.Is(err, errIndex):
+		return state, err
+	case errors.As(err, &unreadable):
+		p.skipped++
+		if p.unread[key] != unreadable.Err.Error() {
+			p.unread[key] = unreadable.Err.Error()
+			p.logger.Warn("file cannot be read and stays as it was indexed", zap.String("file", path), zap.Error(err))
 		}
-		complain(0, err)
-	}
-	for _, id := range known.Keys {
-		if !seen[id] {
-			p.batch.Delete(id)
-			p.removed++
+		p.keepOld(&state, known, seen)
+	default:
+		delete(p.unread, key)
+		if err != nil {
+			complain(0, err)
+		}
+		for _, id := range known.Keys {
+			if !seen[id] {
+				p.batch.Delete(id)
+				p.removed++
+			}
 		}
 	}
 	encoded, err := json.Marshal(state)
@@ -280,6 +226,28 @@ func (p *passing) file(ctx context.Context, path, name, key string, info fs.File
 	// in the batch, so that the state is never ahead of the documents
 	p.batch.SetInternal([]byte(statePrefix+key), encoded)
 	return state, p.flush(ctx, false)
+}
+
+// keepOld keeps what a file held when it could still be read, and has it read
+// again by the next pass.
+func (p *passing) keepOld(state *fileState, known fileState, seen map[string]bool) {
+	old := 0
+	for _, id := range known.Keys {
+		if !seen[id] {
+			state.Keys = append(state.Keys, id)
+			old++
+		}
+	}
+	if old > 0 { // their share of what was counted
+		words := lengths{old, known.Lengths.Title * old / len(known.Keys), known.Lengths.Content * old / len(known.Keys)}
+		state.Lengths, p.sum = state.Lengths.plus(words), p.sum.plus(words)
+	}
+	for _, c := range known.Collections {
+		if !slices.Contains(state.Collections, c) {
+			state.Collections = append(state.Collections, c)
+		}
+	}
+	state.Modified = time.Time{}
 }
 
 var errIndex = errors.New("the index cannot be written")
@@ -336,6 +304,7 @@ func (p *passing) flush(ctx context.Context, last bool) error {
 	if err := p.bleve.Batch(p.batch); err != nil {
 		return fmt.Errorf("%w: %w", errIndex, err)
 	}
+	p.tellLengths()
 	p.batch = p.bleve.NewBatch() // the index may still be reading the old one
 	p.bytes = 0
 	if time.Since(p.told) > progressTime {
@@ -346,50 +315,8 @@ func (p *passing) flush(ctx context.Context, last bool) error {
 	return nil
 }
 
-// namesKey lists the files that may have a state: all of them, and for a
-// while some that have none.
-const namesKey = "files"
-
-// readStates reads what the index knows of its files.
-func (p *passing) readStates() (map[string]fileState, error) {
-	states := make(map[string]fileState)
-	text, err := p.bleve.GetInternal([]byte(namesKey))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errIndex, err)
-	}
-	var names []string
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &names); err != nil {
-			return nil, fmt.Errorf("%w: its list of files is damaged", errIndex)
-		}
-	}
-	for _, name := range names {
-		text, err := p.bleve.GetInternal([]byte(statePrefix + name))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errIndex, err)
-		}
-		var state fileState
-		if len(text) > 0 && json.Unmarshal(text, &state) == nil {
-			states[name] = state
-		}
-	}
-	return states, nil
-}
-
-// writeNames lists the files, before their states are written or after they
-// were deleted: a name without a state is harmless, a state without a name is lost.
-func (p *passing) writeNames(names map[string]bool) error {
-	list := make([]string, 0, len(names))
-	for name := range names {
-		list = append(list, name)
-	}
-	slices.Sort(list)
-	text, err := json.Marshal(list)
-	if err != nil {
-		return err
-	}
-	if err := p.bleve.SetInternal([]byte(namesKey), text); err != nil {
-		return fmt.Errorf("%w: %w", errIndex, err)
-	}
-	return nil
+// tellLengths lets searches know the lengths of the documents.
+func (p *passing) tellLengths() {
+	sum := p.sum
+	p.lengths.Store(&sum)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -21,6 +22,8 @@ import (
 	"github.com/yuin/goldmark/text"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+	textencoding "golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
@@ -48,16 +51,22 @@ var readers = map[string]func(name string, r io.Reader, yield func(document) err
 }
 
 // sourceFiles lists the documents' files below a source, by the name they
-// have there. Hidden files and links are left out.
+// have there. Hidden files and links are left out; the source itself may be a link.
 func sourceFiles(source string) (map[string]fs.FileInfo, error) {
 	info, err := os.Stat(source)
 	if err != nil {
 		return nil, err
 	}
 	files := make(map[string]fs.FileInfo)
-	if !info.IsDir() {
+	if info.Mode().IsRegular() {
 		files[filepath.Base(source)] = info
 		return files, nil
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("%s is neither a file nor a folder", source)
+	}
+	if source, err = filepath.EvalSymlinks(source); err != nil {
+		return nil, err
 	}
 	err = filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -86,18 +95,38 @@ func sourceFiles(source string) (map[string]fs.FileInfo, error) {
 	return files, err
 }
 
-// readFile yields the documents of one file.
-func readFile(path, name string, yield func(document) error, complain func(line int, err error)) error {
+// openFile opens a file to read. What has become a pipe or a device since it
+// was listed is refused, and not waited for.
+func openFile(path string) (fs.File, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("not a file")}
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// readFile yields the documents of one file. An error that is a *[fs.PathError]
+// tells of the file and not of what is in it.
+func readFile(open func(path string) (fs.File, error), path, name string, yield func(document) error, complain func(line int, err error)) error {
 	read := readers[strings.ToLower(filepath.Ext(path))]
 	if read == nil {
 		return fmt.Errorf("unknown kind of file, expected .jsonl, .json, .txt, .md or .html")
 	}
-	file, err := os.Open(path)
+	file, err := open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	return read(name, file, yield, complain)
+	// a byte order mark is no text, and tells UTF-16
+	return read(name, transform.NewReader(file, textencoding.BOMOverride(transform.Nop)), yield, complain)
 }
 
 // readLines reads one JSON object a line. A line that is none is complained
@@ -320,13 +349,19 @@ func readHTML(name string, r io.Reader, yield func(document) error, _ func(int, 
 			switch tag := atom.Lookup(name); tag {
 			case atom.Script, atom.Style, atom.Title, atom.Template, atom.Noscript:
 				inside = tag
+			default:
+				separate(&content, tag)
 			}
+		case html.SelfClosingTagToken:
+			name, _ := tokens.TagName()
+			separate(&content, atom.Lookup(name))
 		case html.EndTagToken:
 			name, _ := tokens.TagName()
-			if atom.Lookup(name) == inside {
+			tag := atom.Lookup(name)
+			if tag == inside {
 				inside = 0
 			}
-			content.WriteByte(' ')
+			separate(&content, tag)
 		case html.TextToken:
 			switch inside {
 			case 0:
@@ -335,6 +370,17 @@ func readHTML(name string, r io.Reader, yield func(document) error, _ func(int, 
 				title += string(tokens.Text())
 			}
 		}
+	}
+}
+
+// separate ends a word where a tag does. The tags of a few letters inside a
+// word do not.
+func separate(content *strings.Builder, tag atom.Atom) {
+	switch tag {
+	case atom.A, atom.Abbr, atom.B, atom.Code, atom.Em, atom.Font, atom.I, atom.Mark, atom.S, atom.Small, atom.Span,
+		atom.Strong, atom.Sub, atom.Sup, atom.U, atom.Wbr:
+	default:
+		content.WriteByte(' ')
 	}
 }
 

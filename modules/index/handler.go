@@ -85,16 +85,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	path := strings.TrimSuffix(r.URL.Path, "/")
 	if h.Dialect == "gateway" {
 		switch {
-		case strings.HasSuffix(r.URL.Path, "/v1/search"):
+		case strings.HasSuffix(path, "/v1/search"):
 			return h.serveSearch(w, r)
-		case strings.HasSuffix(r.URL.Path, "/v1/health"):
+		case strings.HasSuffix(path, "/v1/health"):
 			return h.serveHealth(w, r)
 		}
 		return next.ServeHTTP(w, r)
 	}
-	_, operation, below := strings.Cut(r.URL.Path, "/api/ai-engine/")
+	_, operation, below := strings.Cut(path, "/api/ai-engine/")
 	if !below {
 		return next.ServeHTTP(w, r)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -38,6 +39,13 @@ type live struct {
 	problem atomic.Pointer[string]
 	// collections is only replaced, never changed.
 	collections atomic.Pointer[[]fleet.Collection]
+	// lengths too; nil until the first documents are indexed.
+	lengths atomic.Pointer[lengths]
+	// open opens a file of documents.
+	open func(path string) (fs.File, error)
+	// unread are the files that cannot be read, and why, by their keys. Only
+	// the goroutine uses it.
+	unread map[string]string
 	// synced is told after every pass over the files; tests wait for it.
 	synced chan struct{}
 }
@@ -53,10 +61,20 @@ func open(folder string, sources []string, language string, watch bool, logger *
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	l := &live{bleve: index, sources: sources, watch: watch, logger: logger, stop: stop, synced: make(chan struct{}, 1)}
-	l.collections.Store(new([]fleet.Collection))
+	l := newLive(index, sources, logger)
+	l.watch, l.stop = watch, stop
 	l.running.Go(func() { l.keep(ctx) })
 	return l, nil
+}
+
+// newLive is an open index before anybody keeps it.
+func newLive(index bleve.Index, sources []string, logger *zap.Logger) *live {
+	l := &live{
+		bleve: index, sources: sources, logger: logger,
+		open: openFile, unread: make(map[string]string), synced: make(chan struct{}, 1),
+	}
+	l.collections.Store(new([]fleet.Collection))
+	return l
 }
 
 func openFolder(folder, language string, logger *zap.Logger) (bleve.Index, error) {
@@ -146,7 +164,11 @@ func (l *live) search(ctx context.Context, asked *fleet.SearchQuery) (*fleet.Sea
 	request := bleve.NewSearchRequestOptions(wanted, asked.Limit, 0, false)
 	request.Fields = []string{fieldDocument}
 	request.SortBy([]string{"-_score", "_id"})
-	result, err := l.bleve.SearchInContext(ctx, request)
+	documents, err := l.bleve.DocCount()
+	if err != nil {
+		return nil, fmt.Errorf("searching the index: %w", err)
+	}
+	result, err := l.bleve.SearchInContext(l.lengths.Load().scoring(ctx, documents), request)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

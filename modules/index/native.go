@@ -129,8 +129,11 @@ func (h *Handler) parseNative(r *http.Request) (*nativeRequest, *problem.Problem
 		limit := defaultLimit
 		req.Limit = &limit
 	}
-	if *req.Limit < 1 || *req.Limit > maxLimit || req.Offset < 0 || req.Offset+*req.Limit > 1000 {
+	if *req.Limit < 1 || *req.Limit > maxLimit || req.Offset < 0 || req.Offset > 1000-*req.Limit {
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "limit: 1 to 100; offset + limit: at most 1000")
+	}
+	if req.Filters.Kind() == 'n' {
+		req.Filters = nil
 	}
 	if req.Filters != nil && req.Filters.Kind() != '{' {
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "filters: expected an object")
