@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
 	"github.com/caddy-federation/caddy-federation/store"
 )
 
@@ -41,6 +42,9 @@ type App struct {
 	// 10.1.0.0/16, host patterns such as *.nodes.example, and the word public.
 	// Default: public addresses only.
 	NodeURLs []string `json:"node_urls,omitempty"`
+	// Breaker is when the circuit breakers of the nodes open and how they
+	// close again. Default: see [BreakerConfig].
+	Breaker *BreakerConfig `json:"breaker,omitempty"`
 
 	logger      *zap.Logger
 	opener      store.Opener
@@ -54,6 +58,8 @@ type App struct {
 	caddyEvents  *caddyevents.App
 	eventContext caddy.Context
 	raised       *eventQueue // on their way to Caddy's event handlers
+	breakerRules *breaker.Rules
+	fellows      *fellows
 
 	store    store.Store
 	identity string
@@ -122,11 +128,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("node_defaults: %w", err)
 		}
 	}
+	if a.Breaker != nil {
+		if err := a.Breaker.Validate(); err != nil {
+			return fmt.Errorf("breaker: %w", err)
+		}
+	}
 	shared, err := loadShared(a.Name)
 	if err != nil {
 		return err
 	}
 	a.shared, a.pooled = shared, true
+	a.breakerRules = a.Breaker.rules()
+	a.fellows = a.nodesAsFellows()
 	a.registry = &registry{app: a, ctx: ctx, static: static}
 	return a.registry.rebuild(make(map[string]int64), nil)
 }
@@ -193,6 +206,7 @@ func (a *App) Start() error {
 		return fmt.Errorf("starting federation %q: %w", a.Name, err)
 	}
 	a.store, a.stop = opened, stop
+	a.startBreakers(ctx, background)
 	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
 	a.running.Go(func() { a.storeEvents(background, opened.Events()) })
 	a.running.Go(func() { a.raiseEvents(background) })
@@ -234,6 +248,7 @@ func (a *App) Cleanup() error {
 		return nil
 	}
 	a.pooled = false
+	a.shared.leave(a)
 	_, err := pool.Delete(a.Name) // requests that still run keep their pointer
 	return err
 }

@@ -25,6 +25,7 @@ import (
 //	    node_urls     <cidr|host pattern|public...>
 //	    node          <slug> <url> { ... }
 //	    node_defaults { ... }
+//	    breaker       [off] { ... }
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // federation
@@ -34,7 +35,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	block := subdirective.New("federation", "store", "issuer", "key", "enrollment", "node_urls", "node", "node_defaults")
+	block := subdirective.New("federation", "store", "issuer", "key", "enrollment", "node_urls", "node", "node_defaults", "breaker")
 	for d.NextBlock(0) {
 		var err error
 		switch d.Val() {
@@ -56,6 +57,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err = block.Flag(d); err == nil {
 				a.NodeDefaults = new(NodeConfig)
 				err = a.NodeDefaults.unmarshalBlock(d, "node_defaults")
+			}
+		case "breaker":
+			if err = block.Once(d); err == nil {
+				a.Breaker = new(BreakerConfig)
+				err = a.Breaker.UnmarshalCaddyfile(d)
 			}
 		default:
 			err = block.Unknown(d)

@@ -80,7 +80,7 @@ func (a *App) Probe(ctx context.Context, node *Node) (*Report, Call) {
 	if call.Err != nil {
 		return nil, call
 	}
-	node.member.facts.Store(report)
+	node.gate.member.facts.Store(report)
 	return report, call
 }
 
@@ -88,15 +88,15 @@ func (a *App) Probe(ctx context.Context, node *Node) (*Report, Call) {
 // and accounts are all here.
 func (a *App) call(ctx context.Context, node *Node, kind string, work func(context.Context, Caller) error) Call {
 	start := time.Now()
-	if reason := node.Refusal(); reason != "" && kind != kindProbe {
-		return Call{Outcome: OutcomeNeutral, Err: &RefusalError{Reason: reason}}
-	}
 	node, err := a.ready(ctx, node)
 	if err != nil {
 		return Call{Outcome: OutcomeNeutral, Took: time.Since(start), Err: err}
 	}
-	if !node.member.load.begin(node.maxRequests) {
-		return Call{Outcome: OutcomeNeutral, Err: &RefusalError{Reason: "bulkhead"}}
+	var ticket Ticket
+	if kind != kindProbe { // probes tell of health, and must reach a node that is out
+		if ticket, err = node.Admit(ctx, start); err != nil {
+			return Call{Outcome: OutcomeNeutral, Took: time.Since(start), Err: err}
+		}
 	}
 	callCtx := ctx
 	deadline, bounded := ctx.Deadline()
@@ -118,7 +118,9 @@ func (a *App) call(ctx context.Context, node *Node, kind string, work func(conte
 	if span != nil {
 		endSpan(span, call)
 	}
-	node.member.load.end(call.Outcome, call.Took)
+	result := ResultOfError(ctx, err, call.Took)
+	result.Status = call.Status
+	ticket.Done(result)
 	record := store.RequestRecord{
 		Node: node.Slug, Time: start, Kind: kind, Status: call.Status,
 		Outcome: string(call.Outcome), Duration: call.Took,

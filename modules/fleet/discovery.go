@@ -52,7 +52,7 @@ func (d *discovery) round(ctx context.Context) {
 	var group sync.WaitGroup
 	places := make(chan struct{}, discoveryAtOnce)
 	for _, node := range nodes {
-		if node.AdminState == AdminDisabled || node.AdminState == AdminPending || now.Before(d.dueAt(node.member)) {
+		if node.AdminState == AdminDisabled || node.AdminState == AdminPending || now.Before(d.dueAt(node.gate.member)) {
 			continue
 		}
 		places <- struct{}{}
@@ -67,7 +67,7 @@ func (d *discovery) round(ctx context.Context) {
 			}
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.due[node.member] = now.Add(time.Duration((0.8 + 0.4*rand.Float64()) * float64(wait)))
+			d.due[node.gate.member] = now.Add(time.Duration((0.8 + 0.4*rand.Float64()) * float64(wait)))
 			if ctx.Err() == nil {
 				d.tell(node, report, call)
 			}
@@ -81,10 +81,10 @@ func (d *discovery) tell(node *Node, report *Report, call Call) {
 	if report != nil {
 		said = string(report.Health) + " " + report.Dialect + " " + report.Reason
 	}
-	if d.told[node.member] == said {
+	if d.told[node.gate.member] == said {
 		return
 	}
-	d.told[node.member] = said
+	d.told[node.gate.member] = said
 	slug, url := zap.String("node", node.Slug), zap.String("url", node.URL.String())
 	switch {
 	case report == nil:
@@ -103,7 +103,7 @@ func (d *discovery) forget(nodes []*Node) {
 	}
 	stands := make(map[*member]bool, len(nodes))
 	for _, n := range nodes {
-		stands[n.member] = true
+		stands[n.gate.member] = true
 	}
 	for m := range d.due {
 		if !stands[m] {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 
@@ -161,3 +163,10 @@ type wrappedStore struct {
 }
 
 func (w wrappedStore) Nodes() store.Nodes { return w.nodes }
+
+// serveNode serves a handler until the test ends.
+func serveNode(t *testing.T, handler http.HandlerFunc) string {
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL
+}

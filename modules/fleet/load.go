@@ -33,9 +33,10 @@ type loadMeter struct {
 	calls    [6]atomic.Uint64
 }
 
-// begin takes a place of the bulkhead, or refuses when all limit are taken.
+// begin takes a place of the bulkhead, or refuses when all limit are taken. 0
+// is no limit.
 func (l *loadMeter) begin(limit int64) bool {
-	if l.inFlight.Add(1) > limit {
+	if l.inFlight.Add(1) > limit && limit > 0 {
 		l.inFlight.Add(-1)
 		return false
 	}

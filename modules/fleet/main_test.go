@@ -11,4 +11,8 @@ import (
 	_ "github.com/caddy-federation/caddy-federation/store/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// the timer of an open breaker ends with its open time, after 5 minutes at the latest
+		goleak.IgnoreAnyFunction("github.com/eapache/go-resiliency/breaker.(*Breaker).timer"))
+}

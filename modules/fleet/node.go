@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -56,8 +57,8 @@ type Node struct {
 	Metadata   json.RawMessage
 	Registered time.Time
 
-	settings                     NodeConfig // without what can hold a secret
-	maxRequests, maxResponseSize int64
+	settings        NodeConfig // without what can hold a secret
+	maxResponseSize int64
 
 	dialect          Dialect
 	credential       credential
@@ -65,7 +66,7 @@ type Node struct {
 	transport        http.RoundTripper
 	guarded          bool // lives where it chose itself: the URL policy is for it
 	foreignTransport bool // expects what reverse_proxy puts into a request's context
-	member           *member
+	gate             *Gate
 }
 
 // headerField is one `header_up`.
@@ -76,10 +77,43 @@ type headerField struct {
 
 // Facts is what the node last said of itself, or nil before the first probe
 // was understood. It is shared: do not change it.
-func (n *Node) Facts() *Report { return n.member.facts.Load() }
+func (n *Node) Facts() *Report { return n.gate.member.facts.Load() }
 
 // Load is what the calls to the node have cost so far.
-func (n *Node) Load() Load { return n.member.load.read() }
+func (n *Node) Load() Load { return n.gate.Load() }
+
+// Gate is what calls to the node pass. It knows nothing of the operator's
+// word: [Node.Admit] asks both.
+func (n *Node) Gate() *Gate { return n.gate }
+
+// Breaker is the state of the node's circuit breaker now.
+func (n *Node) Breaker() BreakerStatus { return n.gate.Breaker() }
+
+// Admit lets a call to the node through, or returns a [*RefusalError]: with
+// the operator's state as its reason when the node is not enabled, else with
+// one of [Gate.Admit], which says more.
+func (n *Node) Admit(ctx context.Context, start time.Time) (Ticket, error) {
+	if err := n.stands(); err != nil {
+		return Ticket{}, err
+	}
+	return n.gate.Admit(ctx, start)
+}
+
+// AdmitChosen is [Node.Admit] for a balancer that has applied [Gate.Share].
+func (n *Node) AdmitChosen(ctx context.Context, start time.Time) (Ticket, error) {
+	if err := n.stands(); err != nil {
+		return Ticket{}, err
+	}
+	return n.gate.AdmitChosen(ctx, start)
+}
+
+// stands is the refusal of a node that is not enabled.
+func (n *Node) stands() error {
+	if n.AdminState == AdminEnabled {
+		return nil
+	}
+	return &RefusalError{Reason: string(n.AdminState)}
+}
 
 // CollectionClasses names the node's collections as the node itself calls
 // them: the declared ones, else those it told of, else none.
@@ -103,23 +137,27 @@ func (n *Node) CollectionClasses() []string {
 	return classes
 }
 
-// Refusal says why no new call may be sent to the node now, or is empty.
+// Refusal says why no new call may be sent to the node now, or is empty: the
+// operator's state ("draining", "maintenance", "disabled", "pending") or what
+// its gate says ("open", "bulkhead"). It takes nothing, and may be stale a
+// moment later.
 func (n *Node) Refusal() string {
-	if n.AdminState == AdminEnabled {
-		return ""
+	if n.AdminState != AdminEnabled {
+		return string(n.AdminState)
 	}
-	return string(n.AdminState)
+	return n.gate.Refusal()
 }
 
 // NewNode returns a node that is in no registry: for tests of dialects, which
 // need one to be called with.
 func NewNode(slug string, collections ...Collection) *Node {
-	return &Node{Slug: slug, Name: slug, Collections: collections, AdminState: AdminEnabled, member: new(member)}
+	gate := &Gate{member: newMember(newCircuits(false), slug, "")}
+	return &Node{Slug: slug, Name: slug, Collections: collections, AdminState: AdminEnabled, gate: gate}
 }
 
 // NewProbedNode is [NewNode] after a probe: for tests of what follows from its report.
 func NewProbedNode(slug string, report *Report) *Node {
 	node := NewNode(slug)
-	node.member.facts.Store(report)
+	node.gate.member.facts.Store(report)
 	return node
 }

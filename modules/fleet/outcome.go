@@ -70,10 +70,10 @@ func BadPayload(format string, args ...any) *PayloadError {
 
 // RefusalError is a call that we did not make: nothing was sent to the node.
 type RefusalError struct {
-	// Reason is one word for reports: "bulkhead", "draining", "maintenance",
-	// "disabled", "pending", "stopped", "address" (a registered node's name
-	// leads where nodes may not live) or "dialect" (the node's does not know
-	// such requests).
+	// Reason is one word for reports: "open", "ramp", "bulkhead", "draining",
+	// "maintenance", "disabled", "pending", "stopped", "address" (a registered
+	// node's name leads where nodes may not live) or "dialect" (the node's does
+	// not know such requests).
 	Reason string
 }
 

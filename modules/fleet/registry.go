@@ -133,7 +133,7 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 			was.release()
 		}
 	}
-	r.app.shared.keep(snapshot.Nodes)
+	r.app.shared.keep(r.app, snapshot.Nodes)
 	return nil
 }
 
@@ -186,10 +186,13 @@ func (r *registry) build(config NodeConfig, id int64, source string, said nodeRe
 		DataTypes: config.DataTypes, Collections: config.Collections, AdminState: config.AdminState,
 		Subject: config.Subject, Timeout: time.Duration(config.Timeout), Source: source,
 		Version: said.Version, Metadata: said.Metadata, Registered: said.Registered,
-		settings:    config.open(),
-		guarded:     source == sourceRegistry && !said.Trusted,
-		maxRequests: int64(config.MaxRequests), maxResponseSize: config.MaxResponseSize,
-		member: r.app.shared.member(config.Slug, u.String()),
+		settings:        config.open(),
+		guarded:         source == sourceRegistry && !said.Trusted,
+		maxResponseSize: config.MaxResponseSize,
+		gate: &Gate{
+			member: r.app.shared.member(config.Slug, u.String()),
+			rules:  r.app.breakerRules, fellows: r.app.fellows, maxRequests: int64(config.MaxRequests),
+		},
 	}
 	if err := node.load(ctx, config, r.app, repl); err != nil {
 		release()

@@ -92,7 +92,7 @@ func TestAChangeInTheRegistryAppears(t *testing.T) {
 		if f.node("docs") != docs {
 			t.Error("a node that did not change was built again")
 		}
-		if f.node("depot").member != depot.member {
+		if f.node("depot").gate.member != depot.gate.member {
 			t.Error("what was observed of a node at its old address is forgotten")
 		}
 		f.delete("depot")
@@ -103,7 +103,7 @@ func TestAChangeInTheRegistryAppears(t *testing.T) {
 		}
 		f.put("depot", `{"url":"http://moved.example"}`)
 		synctest.Wait()
-		if f.node("depot").member == depot.member {
+		if f.node("depot").gate.member == depot.gate.member {
 			t.Error("a node at a new address has the old one's observations")
 		}
 	})

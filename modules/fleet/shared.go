@@ -16,8 +16,12 @@ type shared struct {
 	log    requestLog
 	events *eventQueue
 
+	circuits *circuits
+
 	mu      sync.Mutex
 	members map[memberKey]*member
+	// used are the members that each config has nodes for.
+	used map[*App]map[*member]bool
 }
 
 // memberKey tells one node from another: at a new address it is another node,
@@ -28,13 +32,21 @@ type memberKey struct {
 
 // member is what is observed of one node.
 type member struct {
-	load  loadMeter
-	facts atomic.Pointer[Report]
+	load    loadMeter
+	facts   atomic.Pointer[Report]
+	circuit *circuit
+}
+
+func newMember(home *circuits, slug, url string) *member {
+	return &member{circuit: newCircuit(home, slug, url)}
 }
 
 func loadShared(name string) (*shared, error) {
 	value, _, err := pool.LoadOrNew(name, func() (caddy.Destructor, error) {
-		return &shared{events: newEventQueue(), members: make(map[memberKey]*member)}, nil
+		return &shared{
+			events: newEventQueue(), circuits: newCircuits(true),
+			members: make(map[memberKey]*member), used: make(map[*App]map[*member]bool),
+		}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -52,22 +64,40 @@ func (s *shared) member(slug, url string) *member {
 	key := memberKey{slug, url}
 	m := s.members[key]
 	if m == nil {
-		m = new(member)
+		m = newMember(s.circuits, slug, url)
 		s.members[key] = m
 	}
 	return m
 }
 
-// keep forgets the members that are no longer in use.
-func (s *shared) keep(nodes []*Node) {
-	used := make(map[*member]bool, len(nodes))
+// keep says which nodes a config has now, and forgets the members that no
+// config has a node for: of two that overlap in a reload, the new one may fail.
+func (s *shared) keep(app *App, nodes []*Node) {
+	mine := make(map[*member]bool, len(nodes))
 	for _, n := range nodes {
-		used[n.member] = true
+		mine[n.gate.member] = true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.used[app] = mine
+	s.forget()
+}
+
+// leave is the end of a config.
+func (s *shared) leave(app *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.used, app)
+	s.forget()
+}
+
+func (s *shared) forget() {
 	for key, m := range s.members {
-		if !used[m] && m.load.inFlight.Load() == 0 {
+		used := m.load.inFlight.Load() != 0
+		for _, members := range s.used {
+			used = used || members[m]
+		}
+		if !used {
 			delete(s.members, key)
 		}
 	}

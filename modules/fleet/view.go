@@ -36,6 +36,7 @@ type NodeView struct {
 	Available  bool            `json:"available"`
 	Refusal    string          `json:"refusal,omitempty"`
 	Load       Load            `json:"load"`
+	Breaker    BreakerStatus   `json:"breaker"`
 	Metadata   json.RawMessage `json:"metadata,omitempty"`
 	Registered *time.Time      `json:"registered_at,omitempty"`
 }
@@ -53,7 +54,7 @@ func (n *Node) View() NodeView {
 		Capabilities: list(n.Capabilities, nil), Domains: list(n.Domains, facts.Domains), Keywords: list(n.Keywords, facts.Keywords),
 		DataTypes: list(n.DataTypes, facts.DataTypes), Collections: list(n.Collections, facts.Collections), Source: n.Source,
 		AdminState: n.AdminState, Health: facts.Health, HealthReason: facts.Reason,
-		Refusal: n.Refusal(), Load: n.Load(), Metadata: n.Metadata,
+		Refusal: n.Refusal(), Load: n.Load(), Breaker: n.Breaker(), Metadata: n.Metadata,
 	}
 	v.Available = v.Refusal == ""
 	if !n.Registered.IsZero() {

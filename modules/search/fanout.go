@@ -20,6 +20,7 @@ const (
 	statusTimeout    = "timeout"
 	statusError      = "error"
 	statusThrottled  = "throttled"
+	statusOpen       = "open"
 	statusDraining   = "draining"
 	statusSkipped    = "skipped"
 	statusCancelled  = "cancelled"
@@ -177,10 +178,7 @@ func (r *nodeReport) conclude(whole context.Context, answer *fleet.SearchAnswer,
 	case outcome == fleet.OutcomeBadPayload:
 		r.status = statusBadPayload
 	case errors.As(err, &refusal):
-		r.status, r.reason, r.err = statusSkipped, refusal.Reason, ""
-		if refusal.Reason == string(fleet.AdminDraining) {
-			r.status = statusDraining
-		}
+		r.status, r.reason, r.err = refusedStatus(refusal.Reason), refusal.Reason, ""
 	case errors.Is(whole.Err(), context.Canceled):
 		r.status = statusCancelled
 	case fleet.Timeout(err):
@@ -188,6 +186,23 @@ func (r *nodeReport) conclude(whole context.Context, answer *fleet.SearchAnswer,
 	default:
 		r.status = statusError
 	}
+}
+
+// refusedStatus is the status of a node that was not asked for the reason.
+func refusedStatus(reason string) string {
+	switch reason {
+	case string(fleet.AdminDraining):
+		return statusDraining
+	case "open", "ramp":
+		return statusOpen
+	default:
+		return statusSkipped
+	}
+}
+
+// unasked tells whether nothing was sent to the node.
+func (r *nodeReport) unasked() bool {
+	return r.status == statusOpen || r.status == statusDraining || r.status == statusSkipped
 }
 
 func joinReasons(a, b string) string {

@@ -38,7 +38,7 @@ func (f *result) count() {
 		}
 		wanted++
 		weight += r.weight
-		if r.status != statusDraining && r.status != statusSkipped {
+		if !r.unasked() {
 			f.asked++
 		}
 		if r.answered() {
@@ -50,10 +50,11 @@ func (f *result) count() {
 		if r.required && f.missingRequired == nil {
 			f.missingRequired = r
 		}
-		switch r.status {
-		case statusDraining, statusSkipped:
+		if r.unasked() {
+			f.partial = f.partial || r.status == statusOpen // it fails, and is wanted
 			continue
-		case statusTimeout:
+		}
+		if r.status == statusTimeout {
 			f.timedOut++
 		}
 		f.failed++
@@ -85,10 +86,10 @@ func (f *result) failure() *problem.Problem {
 	case f.missingRequired != nil && enough:
 		p.Status, p.Code = http.StatusBadGateway, "required_node_missing"
 		p.Detail = fmt.Sprintf("the required node %q did not answer", f.missingRequired.slug)
-		switch f.missingRequired.status {
-		case statusTimeout:
+		switch {
+		case f.missingRequired.status == statusTimeout:
 			p.Status = http.StatusGatewayTimeout
-		case statusDraining, statusSkipped:
+		case f.missingRequired.unasked():
 			p.Status, p.RetryAfter = http.StatusServiceUnavailable, retryAfterUnavailable
 		}
 	case f.timedOut == f.failed && f.timedOut > 0:
@@ -111,7 +112,7 @@ func (f *result) throttledFor() time.Duration {
 	var first time.Duration
 	for i := range f.reports {
 		r := &f.reports[i]
-		if r.answered() || r.status == statusDraining || r.status == statusSkipped || r.local {
+		if r.answered() || r.unasked() || r.local {
 			continue
 		}
 		if r.status != statusThrottled {

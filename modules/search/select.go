@@ -52,12 +52,12 @@ func (h *Handler) choose(snapshot *fleet.Snapshot, names []string) (selection, *
 			if len(names) > 0 {
 				chosen.skip(node, statusSkipped, "has no capability search")
 			}
-		case node.AdminState == fleet.AdminDraining:
-			chosen.skip(node, statusDraining, "draining")
-		case node.Refusal() != "":
-			chosen.skip(node, statusSkipped, node.Refusal())
 		default:
-			chosen.ask = append(chosen.ask, node)
+			if reason := node.Refusal(); reason != "" {
+				chosen.skip(node, refusedStatus(reason), reason)
+			} else {
+				chosen.ask = append(chosen.ask, node)
+			}
 		}
 	}
 	return chosen, nil
