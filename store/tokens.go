@@ -39,7 +39,7 @@ type Rotated struct {
 	// Repeated is set when the token was rotated before, within the grace.
 	Repeated bool
 	// Replayed is set when it was shown after the grace: the whole family is
-	// dead now, and there is no token.
+	// dead now, and Token says only whose and which it was.
 	Replayed bool
 }
 
@@ -76,7 +76,8 @@ type Tokens interface {
 	// Present shows a token without replacing it, for clients that keep theirs.
 	// [ErrNotFound] when it is unknown, expired or of a dead family. A token
 	// that was rotated before is a replay at once, without a grace: the whole
-	// family dies with it, and the error is [ErrReplayed].
+	// family dies with it, the error is [ErrReplayed], and the token says only
+	// whose and which family it was.
 	Present(ctx context.Context, hash string) (RefreshToken, error)
 	// RevokeFamily deletes all tokens of a family.
 	RevokeFamily(ctx context.Context, family string) error
@@ -93,6 +94,6 @@ type Tokens interface {
 	RevokeNode(ctx context.Context, node string, until time.Time) error
 	// Revocations returns those that still matter.
 	Revocations(ctx context.Context) ([]Revocation, error)
-	// Watch sends after every revocation, dead family and deleted key, as [Nodes.Watch] does.
+	// Watch sends after every revocation, dead family and new or deleted key, as [Nodes.Watch] does.
 	Watch(ctx context.Context) (<-chan struct{}, error)
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/token"
 	"github.com/caddy-federation/caddy-federation/store"
 )
 
@@ -30,8 +31,24 @@ type App struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=federation.stores inline_key=module"`
 	// Issuer is the `iss` of tokens. Default: "caddy-federation".
 	Issuer string `json:"issuer,omitempty"`
+	// Audience is the values of `aud`: tokens must name one of them, and ours
+	// name all. Default: none, and `aud` is not looked at.
+	Audience []string `json:"audience,omitempty"`
 	// Keys sign and verify tokens; the first that may sign, signs. Default: none.
 	Keys []KeyConfig `json:"keys,omitempty"`
+	// RemoteKeys are keys that others publish. Default: none.
+	RemoteKeys []JWKSConfig `json:"jwks,omitempty"`
+	// AccessTTL is the life of an access token; one that lives longer is
+	// refused. Default: 1h.
+	AccessTTL caddy.Duration `json:"access_ttl,omitempty"`
+	// RefreshTTL is the life of a refresh token that is not used. Default: 30d.
+	RefreshTTL caddy.Duration `json:"refresh_ttl,omitempty"`
+	// RefreshGrace is how long a refresh token that was used gives the same
+	// successor again; later it is a replay. Default: 30s; negative: none.
+	RefreshGrace caddy.Duration `json:"refresh_grace,omitempty"`
+	// Leeway is how far the clock of who issues tokens may be ahead of ours.
+	// Default: 30s; negative: none.
+	Leeway caddy.Duration `json:"leeway,omitempty"`
 	// Nodes are the static nodes. Default: none; the registry may hold more.
 	Nodes []NodeConfig `json:"nodes,omitempty"`
 	// NodeDefaults are for nodes that do not set a field. Default: see [NodeConfig].
@@ -46,14 +63,17 @@ type App struct {
 	// close again. Default: see [BreakerConfig].
 	Breaker *BreakerConfig `json:"breaker,omitempty"`
 
-	logger      *zap.Logger
-	opener      store.Opener
-	signingKeys []*signingKey
-	enrollment  enrollment
-	urlPolicy   *URLPolicy
-	shared      *shared
-	pooled      bool // shared is held in the pool
-	registry    *registry
+	logger     *zap.Logger
+	opener     store.Opener
+	keys       *token.KeySet // of the config
+	localKeys  []*token.Key
+	jwks       []byte
+	authority  *authority
+	enrollment enrollment
+	urlPolicy  *URLPolicy
+	shared     *shared
+	pooled     bool // shared is held in the pool
+	registry   *registry
 
 	caddyEvents  *caddyevents.App
 	eventContext caddy.Context
@@ -100,6 +120,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.loadKeys(); err != nil {
 		return err
 	}
+	if err := a.defaultTokens(); err != nil {
+		return err
+	}
 	if err := a.provisionEvents(ctx); err != nil {
 		return err
 	}
@@ -140,6 +163,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.shared, a.pooled = shared, true
 	a.breakerRules = a.Breaker.rules()
 	a.fellows = a.nodesAsFellows()
+	if a.authority, err = newAuthority(a); err != nil {
+		return err
+	}
 	a.registry = &registry{app: a, ctx: ctx, static: static}
 	return a.registry.rebuild(make(map[string]int64), nil)
 }
@@ -160,29 +186,6 @@ func (a *App) loadStore(ctx caddy.Context) error {
 	return nil
 }
 
-func (a *App) loadKeys() error {
-	repl := caddy.NewReplacer()
-	seen := make(map[string]bool, len(a.Keys))
-	for _, config := range a.Keys {
-		if seen[config.ID] {
-			return fmt.Errorf("key %q is configured twice", config.ID)
-		}
-		seen[config.ID] = true
-		key, short, err := config.load(repl)
-		if err != nil {
-			return err
-		}
-		if short {
-			a.logger.Warn("secret is short: newer nodes refuse tokens signed with it",
-				zap.String("key", config.ID), zap.Int("recommended_bytes", MinSecretBytes))
-		}
-		if key != nil {
-			a.signingKeys = append(a.signingKeys, key)
-		}
-	}
-	return nil
-}
-
 // startTimeout bounds what Start asks of the store.
 const startTimeout = 10 * time.Second
 
@@ -200,11 +203,16 @@ func (a *App) Start() error {
 	if err != nil {
 		a.logger.Error("the registry's changes are not seen until the next reload", zap.Error(err))
 	}
+	grants, err := opened.Tokens().Watch(background)
+	if err != nil {
+		a.logger.Error("revocations and api keys are not pushed to this gateway, it asks for them", zap.Error(err))
+	}
 	if err := a.readStore(ctx, opened); err != nil {
 		stop()
 		_ = opened.Close()
 		return fmt.Errorf("starting federation %q: %w", a.Name, err)
 	}
+	a.authority.start(background, opened, grants)
 	a.store, a.stop = opened, stop
 	a.startBreakers(ctx, background)
 	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
@@ -223,6 +231,9 @@ func (a *App) Start() error {
 // readStore learns who we are, and reads the nodes.
 func (a *App) readStore(ctx context.Context, opened store.Store) (err error) {
 	if a.identity, err = opened.Identity(ctx); err != nil {
+		return err
+	}
+	if err := a.authority.read(ctx, opened.Tokens()); err != nil {
 		return err
 	}
 	return a.registry.read(ctx, opened.Nodes())

@@ -20,7 +20,13 @@ import (
 //	federation [<name>] {
 //	    store         memory | bolt [<file>]
 //	    issuer        <iss>
+//	    audience      <aud...>
 //	    key           <kid> hs256|rs256|es256|eddsa <secret or file> [verify_only]
+//	    jwks          <url> [<iss>]
+//	    access_ttl    <duration>
+//	    refresh_ttl   <duration>
+//	    refresh_grace <duration>|off
+//	    leeway        <duration>|off
 //	    enrollment    off | secret <shared secret> | approval
 //	    node_urls     <cidr|host pattern|public...>
 //	    node          <slug> <url> { ... }
@@ -35,7 +41,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	block := subdirective.New("federation", "store", "issuer", "key", "enrollment", "node_urls", "node", "node_defaults", "breaker")
+	block := subdirective.New("federation", append([]string{
+		"store", "enrollment", "node_urls", "node", "node_defaults", "breaker",
+	}, tokenSubdirectives...)...)
 	for d.NextBlock(0) {
 		var err error
 		switch d.Val() {
@@ -43,10 +51,6 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err = block.Once(d); err == nil {
 				a.StoreRaw, err = guestModule(d, store.Namespace, "module")
 			}
-		case "issuer":
-			a.Issuer, err = block.Value(d)
-		case "key":
-			err = a.unmarshalKey(d)
 		case "enrollment":
 			err = a.unmarshalEnrollment(d, block)
 		case "node_urls":
@@ -57,6 +61,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err = block.Flag(d); err == nil {
 				a.NodeDefaults = new(NodeConfig)
 				err = a.NodeDefaults.unmarshalBlock(d, "node_defaults")
+				if err == nil && len(a.NodeDefaults.Keys) > 0 {
+					err = d.Errf("node_defaults: key cannot stand here: it would be every node's")
+				}
 			}
 		case "breaker":
 			if err = block.Once(d); err == nil {
@@ -64,38 +71,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				err = a.Breaker.UnmarshalCaddyfile(d)
 			}
 		default:
-			err = block.Unknown(d)
+			err = a.unmarshalTokens(d, block)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func (a *App) unmarshalKey(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 3 && len(args) != 4 {
-		return d.Errf("federation: key takes <kid> <algorithm> <secret or file> [verify_only]")
-	}
-	key := KeyConfig{ID: args[0], Algorithm: args[1], Secret: args[2]}
-	method, err := signingMethod(args[1])
-	if err != nil {
-		return d.Errf("federation: key %s: %v", args[0], err)
-	}
-	key.Algorithm = method.Alg()
-	if len(args) == 4 {
-		if args[3] != "verify_only" {
-			return d.Errf("federation: key %s: expected verify_only, got %s", args[0], args[3])
-		}
-		key.VerifyOnly = true
-	}
-	for _, other := range a.Keys {
-		if other.ID == key.ID {
-			return d.Errf("federation: key %s is set twice", key.ID)
-		}
-	}
-	a.Keys = append(a.Keys, key)
 	return nil
 }
 
@@ -124,7 +105,7 @@ func (a *App) unmarshalNode(d *caddyfile.Dispenser) error {
 var nodeSubdirectives = []string{
 	"name", "dialect", "weight", "group", "required", "type", "capabilities", "description", "domains",
 	"keywords", "data_types", "collections", "credentials", "subject", "header_up", "timeout",
-	"max_requests", "max_response_size", "transport", "admin_state",
+	"max_requests", "max_response_size", "transport", "admin_state", "key",
 }
 
 // unmarshalBlock reads the block of a node. Syntax:
@@ -142,6 +123,7 @@ var nodeSubdirectives = []string{
 //	data_types        <t...>
 //	collections       <c...>
 //	credentials       jwt [<kid>] | shared_secret <s> | api_key <k> | bearer <t> | basic <u> <p> | header <name> <value> | none
+//	key               <kid> hs256|rs256|es256|eddsa <secret or file> [verify_only]
 //	subject           <value>
 //	header_up         <name> <value>
 //	timeout           <duration>
@@ -237,6 +219,8 @@ func (c *NodeConfig) unmarshalSubdirective(d *caddyfile.Dispenser, block *subdir
 		if err = block.Once(d); err == nil {
 			c.Credentials, err = unmarshalCredentials(d)
 		}
+	case "key":
+		err = unmarshalKey(d, "node", &c.Keys)
 	case "dialect":
 		if err = block.Once(d); err == nil {
 			c.DialectRaw, err = guestModule(d, DialectNamespace, "dialect")

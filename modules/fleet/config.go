@@ -52,6 +52,10 @@ type NodeConfig struct {
 	// Credentials prove the gateway to the node. Default: a jwt when the
 	// federation has a key that may sign and the dialect is not json, else none.
 	Credentials *CredentialsConfig `json:"credentials,omitempty"`
+	// Keys are the node's own: they sign what is sent to it unless Credentials
+	// says otherwise, and verify only its own tokens, which no secret of the
+	// whole federation then does. They can stand in the file only. Default: none.
+	Keys []KeyConfig `json:"keys,omitempty"`
 	// Subject is the `sub` of a jwt. Default: the node's id.
 	Subject string `json:"subject,omitempty"`
 	// HeaderUp are headers added to every call. Default: none.

@@ -10,8 +10,9 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/token"
 )
 
 // CredentialsConfig is how the gateway proves itself to a node.
@@ -37,12 +38,13 @@ type credential interface {
 
 // newCredential resolves a configuration; nil means the default: a jwt when
 // the federation can sign and the dialect expects one, else nothing.
-func newCredential(c *CredentialsConfig, dialect string, keys []*signingKey, issuer string, repl *caddy.Replacer) (credential, error) {
+func newCredential(c *CredentialsConfig, dialect string, keys *token.KeySet, node, issuer string, repl *caddy.Replacer) (credential, error) {
 	if c == nil {
-		if len(keys) == 0 || dialect == "json" {
+		key := keys.Signing(node)
+		if key == nil || dialect == "json" {
 			return noCredential{}, nil
 		}
-		return &jwtCredential{key: keys[0], issuer: issuer}, nil
+		return &jwtCredential{key: key, issuer: issuer}, nil
 	}
 	value, err := repl.ReplaceOrErr(c.Value, true, true)
 	if err != nil {
@@ -55,10 +57,12 @@ func newCredential(c *CredentialsConfig, dialect string, keys []*signingKey, iss
 	case "none":
 		return noCredential{}, nil
 	case "jwt":
-		for _, key := range keys {
-			if c.Key == "" || key.id == c.Key {
-				return &jwtCredential{key: key, issuer: issuer}, nil
-			}
+		key := keys.Signing(node)
+		if c.Key != "" {
+			key = keys.Key(c.Key)
+		}
+		if key != nil && key.CanSign() && (key.Node == "" || key.Node == node) {
+			return &jwtCredential{key: key, issuer: issuer}, nil
 		}
 		if c.Key == "" {
 			return nil, fmt.Errorf("credentials jwt: the federation has no key that may sign; add `key <kid> hs256 <secret>`")
@@ -129,7 +133,7 @@ const (
 // that is called. One token is used for several calls, so signing costs
 // nothing per request.
 type jwtCredential struct {
-	key    *signingKey
+	key    *token.Key
 	issuer string
 	minted atomic.Pointer[mintedToken]
 }
@@ -140,67 +144,37 @@ type mintedToken struct {
 	expires time.Time
 }
 
-// nodeClaims are in the order the old master emits them.
-type nodeClaims struct {
-	Issuer       string   `json:"iss"`
-	Subject      any      `json:"sub"`
-	Slug         string   `json:"node_slug"`
-	Name         string   `json:"node_name"`
-	IssuedAt     int64    `json:"iat"`
-	ExpiresAt    int64    `json:"exp"`
-	Capabilities []string `json:"capabilities"`
-	Type         string   `json:"type"`
-}
-
-func (c nodeClaims) GetExpirationTime() (*jwt.NumericDate, error) {
-	return jwt.NewNumericDate(time.Unix(c.ExpiresAt, 0)), nil
-}
-
-func (c nodeClaims) GetIssuedAt() (*jwt.NumericDate, error) {
-	return jwt.NewNumericDate(time.Unix(c.IssuedAt, 0)), nil
-}
-func (c nodeClaims) GetNotBefore() (*jwt.NumericDate, error) { return nil, nil }
-func (c nodeClaims) GetIssuer() (string, error)              { return c.Issuer, nil }
-func (c nodeClaims) GetSubject() (string, error)             { return fmt.Sprint(c.Subject), nil }
-func (c nodeClaims) GetAudience() (jwt.ClaimStrings, error)  { return nil, nil }
-
 func (c *jwtCredential) apply(header http.Header, where TokenHeader, node *Node) error {
 	if where == TokenNone {
 		return nil
 	}
 	now := time.Now()
-	token := c.minted.Load()
-	if token == nil || token.node != node || now.After(token.expires.Add(-tokenReserve)) {
+	minted := c.minted.Load()
+	if minted == nil || minted.node != node || now.After(minted.expires.Add(-tokenReserve)) {
 		fresh, err := c.mint(node, now)
 		if err != nil {
 			return err
 		}
 		c.minted.Store(fresh)
-		token = fresh
+		minted = fresh
 	}
-	return token.apply(header, where, node)
+	return minted.apply(header, where, node)
 }
 
 func (c *jwtCredential) mint(node *Node, now time.Time) (*mintedToken, error) {
-	capabilities := node.Capabilities
-	if capabilities == nil {
-		capabilities = []string{}
-	}
 	expires := now.Add(tokenLife)
-	token := jwt.NewWithClaims(c.key.method, nodeClaims{
+	signed, err := c.key.Sign(nodeClaims{
 		Issuer:       c.issuer,
 		Subject:      node.subject(),
 		Slug:         node.Slug,
 		Name:         node.Name,
 		IssuedAt:     now.Add(-tokenBackdate).Unix(),
 		ExpiresAt:    expires.Unix(),
-		Capabilities: capabilities,
+		Capabilities: namesOf(node.Capabilities),
 		Type:         node.Type,
 	})
-	token.Header["kid"] = c.key.id
-	signed, err := token.SignedString(c.key.key)
 	if err != nil {
-		return nil, fmt.Errorf("signing a token for node %q with key %q failed", node.Slug, c.key.id)
+		return nil, fmt.Errorf("signing a token for node %q: %w", node.Slug, err)
 	}
 	return &mintedToken{
 		tokenCredential: tokenCredential{authorization: []string{"Bearer " + signed}, token: []string{signed}},

@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/token"
 )
 
 func TestClassify(t *testing.T) {
@@ -128,11 +130,15 @@ func FuzzCheckJSON(f *testing.F) {
 // sent, an iat in the past and a life of minutes.
 func TestMintedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		key, short, err := KeyConfig{ID: "main", Algorithm: "hs256", Secret: "orchard-gateway-fixture-secret-2026-0001"}.load(caddy.NewReplacer())
-		if err != nil || short {
-			t.Fatal(err, short)
+		key, err := KeyConfig{ID: "main", Algorithm: "hs256", Secret: "orchard-gateway-fixture-secret-2026-0001"}.load(caddy.NewReplacer())
+		if err != nil || key.Short() {
+			t.Fatal(err, key)
 		}
-		credential, err := newCredential(nil, "laravel", []*signingKey{key}, "http://gateway.orchard.test", caddy.NewReplacer())
+		keys, err := token.NewKeySet(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		credential, err := newCredential(nil, "laravel", keys, "orchard-shop", "http://gateway.orchard.test", caddy.NewReplacer())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +191,7 @@ func TestCredentials(t *testing.T) {
 		{CredentialsConfig{Type: "header", Header: "x-key", Value: "k"}, TokenAuthorization, "map[X-Key:[k]]"},
 		{CredentialsConfig{Type: "none"}, TokenBoth, "map[]"},
 	} {
-		credential, err := newCredential(&c.config, "laravel", nil, "", caddy.NewReplacer())
+		credential, err := newCredential(&c.config, "laravel", nil, "", "", caddy.NewReplacer())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +203,7 @@ func TestCredentials(t *testing.T) {
 	for _, config := range []CredentialsConfig{
 		{Type: "bearer", Value: "a\nb"}, {Type: "basic", User: "a:b", Value: "c"}, {Type: "header", Header: "a b", Value: "c"}, {Type: "magic", Value: "x"},
 	} {
-		if _, err := newCredential(&config, "laravel", nil, "", caddy.NewReplacer()); err == nil {
+		if _, err := newCredential(&config, "laravel", nil, "", "", caddy.NewReplacer()); err == nil {
 			t.Errorf("%+v was taken", config)
 		}
 	}

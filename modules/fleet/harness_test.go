@@ -170,3 +170,13 @@ func serveNode(t *testing.T, handler http.HandlerFunc) string {
 	t.Cleanup(server.Close)
 	return server.URL
 }
+
+// brokenTokens are tokens of a store that can go away.
+type brokenTokens struct {
+	store.Tokens
+	err error
+}
+
+func (b *brokenTokens) Keys(context.Context, string) ([]store.APIKey, error) { return nil, b.err }
+
+func (b *brokenTokens) Revocations(context.Context) ([]store.Revocation, error) { return nil, b.err }

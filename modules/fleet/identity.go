@@ -15,24 +15,24 @@ import (
 type Identity struct {
 	// ID is the node's slug, the name of an API key that belongs to no node,
 	// or "federated" for the shared secret.
-	ID string
+	ID string `json:"id"`
 	// NodeID is 0 for a caller that is no node of ours.
-	NodeID int64
+	NodeID int64 `json:"node_id,omitempty"`
 	// Name is for people.
-	Name string
+	Name string `json:"name"`
 	// Type is child, master or client.
-	Type string
+	Type string `json:"type"`
 	// FederationID is NodeID as text; empty when there is none.
-	FederationID string
+	FederationID string `json:"federation_id,omitempty"`
 	// Capabilities are what the caller may use: those that the credential and
 	// the registry both name. They are sorted.
-	Capabilities []string
+	Capabilities []string `json:"capabilities"`
 	// Method is what proved it: jwt, api_key or shared_secret.
-	Method string
+	Method string `json:"method"`
 	// TokenID is the token's `jti` or the key's id; it is no secret.
-	TokenID string
+	TokenID string `json:"token_id,omitempty"`
 	// Expires is when the credential ends by itself; zero when it does not.
-	Expires time.Time
+	Expires time.Time `json:"expires,omitzero"`
 }
 
 // The types of a caller.

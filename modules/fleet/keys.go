@@ -1,16 +1,20 @@
 package fleet
 
 import (
-	"crypto"
+	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
 	"os"
-	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/golang-jwt/jwt/v5"
+	"go.uber.org/zap"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/token"
 )
 
-// KeyConfig is one key of the federation.
+// KeyConfig is one key of the federation, or of one node.
 type KeyConfig struct {
 	// ID is the `kid` of the tokens that the key signs.
 	ID string `json:"id"`
@@ -25,71 +29,150 @@ type KeyConfig struct {
 	VerifyOnly bool `json:"verify_only,omitempty"`
 }
 
+// JWKSConfig is where somebody else publishes keys. They verify and never sign.
+type JWKSConfig struct {
+	// URL is the document's address: https, or http on this machine.
+	URL string `json:"url"`
+	// Issuer is the `iss` of the tokens that the keys sign. Default: the
+	// federation's own issuer.
+	Issuer string `json:"issuer,omitempty"`
+}
+
 // MinSecretBytes is the shortest HS256 secret without a warning: RFC 7518
 // section 3.2 asks for as many bits as the hash, and php-jwt 7 refuses less.
-const MinSecretBytes = 32
+const MinSecretBytes = token.MinSecretBytes
 
-// signingKey is a key that may sign.
-type signingKey struct {
-	id     string
-	method jwt.SigningMethod
-	key    crypto.PrivateKey
-}
-
-// load reads the key. It returns nil for a key that only verifies.
-func (k KeyConfig) load(repl *caddy.Replacer) (key *signingKey, short bool, err error) {
+// load reads the key.
+func (k KeyConfig) load(repl *caddy.Replacer) (*token.Key, error) {
 	if k.ID == "" {
-		return nil, false, fmt.Errorf("a key needs an id")
+		return nil, errors.New("a key needs an id")
 	}
+	failed := func(err error) (*token.Key, error) { return nil, fmt.Errorf("key %q: %w", k.ID, err) }
 	secret, err := repl.ReplaceOrErr(k.Secret, true, true)
 	if err != nil {
-		return nil, false, fmt.Errorf("key %q: %w", k.ID, err)
+		return failed(err)
 	}
 	if secret == "" {
-		return nil, false, fmt.Errorf("key %q: the secret is empty", k.ID)
+		return failed(errors.New("the secret is empty"))
 	}
-	method, err := signingMethod(k.Algorithm)
+	algorithm, err := token.Algorithm(k.Algorithm)
 	if err != nil {
-		return nil, false, fmt.Errorf("key %q: %w", k.ID, err)
+		return failed(err)
+	}
+	var key *token.Key
+	if algorithm == token.HS256 {
+		key, err = token.NewSecret(k.ID, secret)
+	} else {
+		text, readErr := os.ReadFile(secret)
+		if readErr != nil {
+			return failed(fmt.Errorf("reading its PEM file: %w", readErr))
+		}
+		if key, err = token.NewPEM(k.ID, algorithm, text); err == nil && !k.VerifyOnly && !key.CanSign() {
+			err = fmt.Errorf("the file holds no private key for %s; for a public one add verify_only", algorithm)
+		}
+	}
+	if err != nil {
+		return failed(err)
 	}
 	if k.VerifyOnly {
-		return nil, false, nil
+		key = key.VerifyOnly()
 	}
-	key = &signingKey{id: k.ID, method: method}
-	if method == jwt.SigningMethodHS256 {
-		key.key = []byte(secret)
-		return key, len(secret) < MinSecretBytes, nil
-	}
-	pem, err := os.ReadFile(secret)
-	if err != nil {
-		return nil, false, fmt.Errorf("key %q: reading its PEM file: %w", k.ID, err)
-	}
-	switch method {
-	case jwt.SigningMethodRS256:
-		key.key, err = jwt.ParseRSAPrivateKeyFromPEM(pem)
-	case jwt.SigningMethodES256:
-		key.key, err = jwt.ParseECPrivateKeyFromPEM(pem)
-	default:
-		key.key, err = jwt.ParseEdPrivateKeyFromPEM(pem)
-	}
-	if err != nil {
-		// the parser's own text can quote the file
-		return nil, false, fmt.Errorf("key %q: the file holds no private key for %s", k.ID, method.Alg())
-	}
-	return key, false, nil
+	return key, nil
 }
 
-func signingMethod(algorithm string) (jwt.SigningMethod, error) {
-	switch strings.ToUpper(algorithm) {
-	case "HS256":
-		return jwt.SigningMethodHS256, nil
-	case "RS256":
-		return jwt.SigningMethodRS256, nil
-	case "ES256":
-		return jwt.SigningMethodES256, nil
-	case "EDDSA":
-		return jwt.SigningMethodEdDSA, nil
-	default:
-		return nil, fmt.Errorf("unknown algorithm %q, expected hs256, rs256, es256 or eddsa", algorithm)
+// loadKeys reads the keys of the federation and of the nodes of the file.
+func (a *App) loadKeys() error {
+	repl := caddy.NewReplacer()
+	var keys []*token.Key
+	load := func(config KeyConfig, node string) error {
+		key, err := config.load(repl)
+		if err != nil {
+			return err
+		}
+		if key.Short() {
+			a.logger.Warn("secret is short: newer nodes refuse tokens signed with it",
+				zap.String("key", config.ID), zap.Int("recommended_bytes", MinSecretBytes))
+		}
+		keys = append(keys, key.For(node))
+		return nil
 	}
+	for _, config := range a.Keys {
+		if err := load(config, ""); err != nil {
+			return err
+		}
+	}
+	for _, node := range a.Nodes {
+		for _, config := range node.Keys {
+			if err := load(config, node.Slug); err != nil {
+				return fmt.Errorf("node %q: %w", node.Slug, err)
+			}
+		}
+	}
+	if a.NodeDefaults != nil && len(a.NodeDefaults.Keys) > 0 {
+		return errors.New("node_defaults cannot have a key: it would be every node's")
+	}
+	for _, config := range a.RemoteKeys {
+		if _, err := parseJWKSURL(config.URL); err != nil {
+			return fmt.Errorf("jwks: %w", err)
+		}
+	}
+	var err error
+	if a.keys, err = token.NewKeySet(keys...); err != nil {
+		return err
+	}
+	a.localKeys = keys
+	a.jwks, err = a.keys.JWKS()
+	return err
+}
+
+// The defaults of tokens.
+const (
+	defaultAccessTTL    = time.Hour
+	defaultRefreshTTL   = 30 * 24 * time.Hour
+	defaultRefreshGrace = 30 * time.Second
+	defaultLeeway       = 30 * time.Second
+)
+
+// defaultTokens fills in how long tokens live.
+func (a *App) defaultTokens() error {
+	for _, d := range []struct {
+		name       string
+		value      *caddy.Duration
+		standard   time.Duration
+		max        time.Duration
+		canBeUnset bool
+	}{
+		{"access_ttl", &a.AccessTTL, defaultAccessTTL, 24 * time.Hour, false},
+		{"refresh_ttl", &a.RefreshTTL, defaultRefreshTTL, 366 * 24 * time.Hour, false},
+		{"refresh_grace", &a.RefreshGrace, defaultRefreshGrace, 10 * time.Minute, true},
+		{"leeway", &a.Leeway, defaultLeeway, 10 * time.Minute, true},
+	} {
+		switch value := time.Duration(*d.value); {
+		case value == 0:
+			*d.value = caddy.Duration(d.standard)
+		case value < 0 && d.canBeUnset:
+			*d.value = 0
+		case value < time.Second || value > d.max:
+			return fmt.Errorf("%s %v is not from 1s to %v", d.name, value, d.max)
+		}
+	}
+	return nil
+}
+
+// parseJWKSURL reads the address of a JWKS document. Keys that came over a
+// connection that others can change would let them in.
+func parseJWKSURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		return nil, errors.New("expected an https URL without user and fragment")
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+		return nil, fmt.Errorf("%s is not https; http is only for this machine", u.Redacted())
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }

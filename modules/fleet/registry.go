@@ -28,10 +28,14 @@ type Snapshot struct {
 	Epoch uint64
 
 	bySlug map[string]*Node
+	byID   map[int64]*Node
 }
 
 // Node returns the node with the slug, or nil.
 func (s *Snapshot) Node(slug string) *Node { return s.bySlug[slug] }
+
+// NodeByID returns the node with the id, or nil.
+func (s *Snapshot) NodeByID(id int64) *Node { return s.byID[id] }
 
 // registry makes snapshots out of the configured nodes and the store's.
 type registry struct {
@@ -101,7 +105,7 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 	}
 
 	next := make(map[string]*builtNode, len(configs))
-	snapshot := &Snapshot{bySlug: make(map[string]*Node, len(configs))}
+	snapshot := &Snapshot{bySlug: make(map[string]*Node, len(configs)), byID: make(map[int64]*Node, len(configs))}
 	if old := r.current.Load(); old != nil {
 		snapshot.Epoch = old.Epoch + 1
 	}
@@ -121,6 +125,9 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 		next[slug] = built
 		snapshot.Nodes = append(snapshot.Nodes, built.node)
 		snapshot.bySlug[slug] = built.node
+		if built.node.ID != 0 { // before Start they have no number
+			snapshot.byID[built.node.ID] = built.node
+		}
 	}
 	slices.SortFunc(snapshot.Nodes, func(a, b *Node) int { return strings.Compare(a.Slug, b.Slug) })
 
@@ -237,7 +244,7 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 		}
 		n.foreignTransport = true
 	}
-	if n.credential, err = newCredential(config.Credentials, inline.Dialect, app.signingKeys, app.Issuer, repl); err != nil {
+	if n.credential, err = newCredential(config.Credentials, inline.Dialect, app.keys, config.Slug, app.Issuer, repl); err != nil {
 		return err
 	}
 	for name, values := range config.HeaderUp {

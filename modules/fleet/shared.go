@@ -15,6 +15,8 @@ var pool = caddy.NewUsagePool()
 type shared struct {
 	log    requestLog
 	events *eventQueue
+	grants atomic.Pointer[grants] // as last read by any config
+	remote sync.Map               // keys of others: by JWKSConfig, as []*token.Key
 
 	circuits *circuits
 

@@ -322,9 +322,6 @@ func (a *App) SetAdminState(ctx context.Context, slug string, state AdminState) 
 	return node, err
 }
 
-// revokedFor outlives every access token.
-const revokedFor = 30 * 24 * time.Hour
-
 // DeleteNode unregisters a node: its tokens die, its name is free again under
 // a new id, and what is kept of its calls is forgotten. A node of the
 // Caddyfile cannot be deleted.
@@ -340,7 +337,7 @@ func (a *App) DeleteNode(ctx context.Context, slug string) error {
 		return a.registryError(err)
 	}
 	// first the tokens: a node that is gone must not call for a moment longer
-	if err := opened.Tokens().RevokeNode(ctx, slug, time.Now().Add(revokedFor)); err != nil {
+	if err := a.RevokeNode(ctx, slug); err != nil {
 		return a.registryError(err)
 	}
 	if err := opened.Nodes().Delete(ctx, slug, 0); err != nil {

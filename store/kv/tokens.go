@@ -74,7 +74,7 @@ func (t tokens) Rotate(ctx context.Context, rotation store.Rotation) (rotated st
 			rotated = store.Rotated{Token: next.RefreshToken, Reply: shown.Reply, Repeated: true}
 			return nil
 		}
-		rotated, replayed = store.Rotated{Replayed: true}, true
+		rotated, replayed = store.Rotated{Replayed: true, Token: store.RefreshToken{Family: shown.Family, Node: shown.Node}}, true
 		return killFamily(tx, shown.Family)
 	})
 	if replayed && err == nil {
@@ -111,7 +111,7 @@ func (t tokens) Present(ctx context.Context, hash string) (token store.RefreshTo
 		case !found || !shown.Expires.After(t.now()):
 			return store.ErrNotFound
 		case shown.Successor != "":
-			replayed = true
+			token, replayed = store.RefreshToken{Family: shown.Family, Node: shown.Node}, true
 			return killFamily(tx, shown.Family)
 		}
 		token = shown.RefreshToken
@@ -119,7 +119,7 @@ func (t tokens) Present(ctx context.Context, hash string) (token store.RefreshTo
 	})
 	if err == nil && replayed {
 		t.changed(topicTokens)
-		err = fmt.Errorf("%s: %w", what, store.ErrReplayed)
+		return token, fmt.Errorf("%s: %w", what, store.ErrReplayed)
 	}
 	if err != nil {
 		return store.RefreshToken{}, err
@@ -166,7 +166,7 @@ func killTokens(tx Tx, members []string) error {
 }
 
 func (t tokens) PutKey(ctx context.Context, key store.APIKey) error {
-	return t.update(ctx, "storing an api key", func(tx Tx) error {
+	err := t.update(ctx, "storing an api key", func(tx Tx) error {
 		if err := checkKeys(key.Hash, key.ID); err != nil {
 			return err
 		}
@@ -178,6 +178,10 @@ func (t tokens) PutKey(ctx context.Context, key store.APIKey) error {
 		}
 		return expireAt(tx, bucketKeys, key.Hash, key.Expires)
 	})
+	if err == nil {
+		t.changed(topicTokens)
+	}
+	return err
 }
 
 func (t tokens) Key(ctx context.Context, hash string) (key store.APIKey, err error) {

@@ -48,7 +48,7 @@ func refreshTokens(t *testing.T, b Backend) {
 	must[store.Rotated](t)(k.Rotate(ctx, store.Rotation{Presented: second, Successor: "h2", Expires: end, Grace: time.Minute}))
 	b.Advance(2 * time.Minute)
 	replay := must[store.Rotated](t)(k.Rotate(ctx, store.Rotation{Presented: "h0", Successor: "h9", Expires: end, Grace: time.Minute}))
-	if !replay.Replayed || replay.Token.Hash != "" {
+	if !replay.Replayed || replay.Token != (store.RefreshToken{Family: "f", Node: "shop"}) {
 		t.Fatalf("after the grace: %+v", replay)
 	}
 	_, err = k.Rotate(ctx, store.Rotation{Presented: "h2", Successor: "h3", Expires: end, Grace: time.Minute})
@@ -92,8 +92,11 @@ func presentedTokens(t *testing.T, b Backend) {
 	}
 	// a replay, although a rotation would have had its grace
 	changes := must[<-chan struct{}](t)(k.Watch(ctx))
-	_, err = k.Present(ctx, "h0")
+	got, err := k.Present(ctx, "h0")
 	fails(t, err, store.ErrReplayed)
+	if got != (store.RefreshToken{Family: "f", Node: "shop"}) {
+		t.Fatalf("got %+v", got)
+	}
 	receive(t, changes)
 	for _, hash := range []string{"h0", "h1"} {
 		_, err = k.Present(ctx, hash)
@@ -118,7 +121,9 @@ func sweep(t *testing.T, b Backend, s store.Store) {
 func apiKeys(t *testing.T, b Backend) {
 	ctx, s := t.Context(), open(t, b)
 	k := s.Tokens()
+	changes := must[<-chan struct{}](t)(k.Watch(ctx))
 	ok(t, k.PutKey(ctx, store.APIKey{Hash: "x1", ID: "b", Node: "shop", Data: []byte("{}")}))
+	receive(t, changes)
 	ok(t, k.PutKey(ctx, store.APIKey{Hash: "x2", ID: "a", Node: "docs", Expires: now(t, s).Add(time.Minute)}))
 	fails(t, k.PutKey(ctx, store.APIKey{Hash: "x1", ID: "c"}), store.ErrExists)
 	if key := must[store.APIKey](t)(k.Key(ctx, "x1")); key.ID != "b" || string(key.Data) != "{}" {
