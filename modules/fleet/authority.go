@@ -99,7 +99,7 @@ var (
 	errStarting    = &AuthError{Reason: "starting", Status: http.StatusServiceUnavailable}
 )
 
-func refused(refusal *token.Refusal) *AuthError {
+func refusedAs(refusal *token.Refusal) *AuthError {
 	return &AuthError{Reason: refusal.Reason, Status: http.StatusUnauthorized, Err: refusal}
 }
 
@@ -112,7 +112,7 @@ func (a *App) Authenticate(raw string, methods MethodSet, policy AuthPolicy) (*I
 	case raw == "":
 		return nil, errMissing
 	case len(raw) > token.MaxLength:
-		return nil, refused(token.ErrTooLong)
+		return nil, refusedAs(token.ErrTooLong)
 	}
 	g := t.current()
 	if g == nil {
@@ -155,7 +155,7 @@ func (t *authority) token(raw string, policy AuthPolicy, g *grants) (*Identity, 
 		if refusal == token.ErrUnknown {
 			t.remote.missed()
 		}
-		return nil, refused(refusal)
+		return nil, refusedAs(refusal)
 	}
 	good := &goodToken{claims: verified.Claims, key: verified.Key, legacy: verified.Legacy, id: tokenID(raw, &verified.Claims)}
 	t.good.Set(strings.Clone(raw), good) // raw holds on to all headers of its request
@@ -175,9 +175,9 @@ func tokenID(raw string, claims *token.Claims) string {
 func (t *authority) caller(good *goodToken, keys *token.KeySet, g *grants, now time.Time, policy AuthPolicy) (*Identity, *AuthError) {
 	switch {
 	case good.claims.Expires <= now.Unix():
-		return nil, refused(token.ErrExpired)
+		return nil, refusedAs(token.ErrExpired)
 	case good.legacy != nil && !policy.Legacy:
-		return nil, refused(good.legacy)
+		return nil, refusedAs(good.legacy)
 	}
 	snapshot := t.app.Snapshot()
 	known := good.caller.Load()

@@ -31,7 +31,7 @@ func BenchmarkAuthenticateParallel(b *testing.B) {
 
 func benched(b testing.TB) (*App, string) {
 	b.Helper()
-	node := &Node{ID: 7, Slug: "shop", Name: "Shop", Type: TypeChild, AdminState: AdminEnabled, Capabilities: []string{"search", "actions"}, member: new(member)}
+	node := &Node{ID: 7, Slug: "shop", Name: "Shop", Type: TypeChild, AdminState: AdminEnabled, Capabilities: []string{"search", "actions"}}
 	a := &App{
 		Name: "bench", Issuer: "caddy-federation", Keys: []KeyConfig{{ID: "main", Algorithm: "HS256", Secret: testSecret}},
 		shared: &shared{}, logger: root().Logger(),

@@ -6,7 +6,7 @@ import (
 )
 
 // Settings is what the node is configured with, defaults filled in, without
-// what can hold a secret: credentials, header_up and transport.
+// what can hold a secret: credentials, keys, header_up and transport.
 func (n *Node) Settings() NodeConfig {
 	settings := n.settings
 	settings.URL = n.URL.String()
@@ -15,7 +15,7 @@ func (n *Node) Settings() NodeConfig {
 
 // open drops what can hold a secret.
 func (c NodeConfig) open() NodeConfig {
-	c.Credentials, c.HeaderUp, c.TransportRaw = nil, nil, nil
+	c.Credentials, c.Keys, c.HeaderUp, c.TransportRaw = nil, nil, nil, nil
 	return c
 }
 
