@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -31,11 +32,16 @@ const (
 
 // pass brings the index up to date with the files, once.
 func (l *live) pass(ctx context.Context) {
-	p := &passing{live: l, batch: l.bleve.NewBatch(), started: time.Now(), told: time.Now()}
-	p.analyzer = l.bleve.Mapping().AnalyzerNamed(l.bleve.Mapping().AnalyzerNameForPath(fieldContent))
-	err := p.run(ctx)
+	p := &passing{live: l, started: time.Now(), told: time.Now()}
+	err := l.writable()
+	if err == nil {
+		err = p.guarded(ctx)
+	}
 	if ctx.Err() != nil {
 		return
+	}
+	if errors.Is(err, errIndex) {
+		l.renew()
 	}
 	if err != nil {
 		text := "documents cannot be read; see the log"
@@ -56,9 +62,24 @@ func (l *live) pass(ctx context.Context) {
 	}
 }
 
+// guarded is run, and turns a panic into an error: bleve has them after a
+// write that failed, and this goroutine must not end the process.
+func (p *passing) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: panic: %v\n%s", errIndex, r, debug.Stack())
+		}
+	}()
+	p.index = *p.bleve.Load()
+	p.batch = p.index.NewBatch()
+	p.analyzer = p.index.Mapping().AnalyzerNamed(p.index.Mapping().AnalyzerNameForPath(fieldContent))
+	return p.run(ctx)
+}
+
 // passing is one pass over the files.
 type passing struct {
 	*live
+	index     bleve.Index
 	batch     *bleve.Batch
 	analyzer  analysis.Analyzer
 	sum       lengths // of all documents
@@ -301,11 +322,11 @@ func (p *passing) flush(ctx context.Context, last bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := p.bleve.Batch(p.batch); err != nil {
+	if err := p.index.Batch(p.batch); err != nil {
 		return fmt.Errorf("%w: %w", errIndex, err)
 	}
 	p.tellLengths()
-	p.batch = p.bleve.NewBatch() // the index may still be reading the old one
+	p.batch = p.index.NewBatch() // the index may still be reading the old one
 	p.bytes = 0
 	if time.Since(p.told) > progressTime {
 		p.told = time.Now()

@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/blevesearch/bleve/v2"
@@ -28,10 +30,16 @@ import (
 
 // live is an open index with the goroutine that keeps it true to its files.
 type live struct {
-	bleve   bleve.Index
-	sources []string
-	watch   bool
-	logger  *zap.Logger
+	// bleve is nil while there is none that can be searched.
+	bleve    atomic.Pointer[bleve.Index]
+	folder   string
+	language string
+	sources  []string
+	watch    bool
+	logger   *zap.Logger
+	// failed is set when the index could not be written. Only the goroutine
+	// uses it.
+	failed bool
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -61,18 +69,19 @@ func open(folder string, sources []string, language string, watch bool, logger *
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	l := newLive(index, sources, logger)
+	l := newLive(index, folder, language, sources, logger)
 	l.watch, l.stop = watch, stop
 	l.running.Go(func() { l.keep(ctx) })
 	return l, nil
 }
 
 // newLive is an open index before anybody keeps it.
-func newLive(index bleve.Index, sources []string, logger *zap.Logger) *live {
+func newLive(index bleve.Index, folder, language string, sources []string, logger *zap.Logger) *live {
 	l := &live{
-		bleve: index, sources: sources, logger: logger,
+		folder: folder, language: language, sources: sources, logger: logger,
 		open: openFile, unread: make(map[string]string), synced: make(chan struct{}, 1),
 	}
+	l.bleve.Store(&index)
 	l.collections.Store(new([]fleet.Collection))
 	return l
 }
@@ -97,6 +106,9 @@ func openFolder(folder, language string, logger *zap.Logger) (bleve.Index, error
 		}
 		if bytes.Contains([]byte(err.Error()), []byte("timeout")) {
 			return nil, fmt.Errorf("%s is open in another process", folder)
+		}
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			return nil, err // what is there may be whole
 		}
 		logger.Warn("index cannot be read and is built anew", zap.String("folder", folder), zap.Error(err))
 		if err := os.RemoveAll(data); err != nil {
@@ -150,13 +162,80 @@ func newMapping(language string) mapping.IndexMapping {
 func (l *live) Destruct() error {
 	l.stop()
 	l.running.Wait()
-	return l.bleve.Close()
+	return l.closeIndex()
+}
+
+// closeIndex closes the index that is open, if one is.
+func (l *live) closeIndex() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("closing the index: panic: %v", r)
+		}
+	}()
+	if index := l.bleve.Swap(nil); index != nil {
+		return (*index).Close()
+	}
+	return nil
+}
+
+// renew closes an index that could not be written and opens it anew, with
+// what had reached the disk. Left open, bleve tries again without a pause and
+// panics when it is written to.
+func (l *live) renew() {
+	l.failed = true
+	if err := l.closeIndex(); err != nil {
+		l.logger.Warn("index cannot be closed", zap.String("folder", l.folder), zap.Error(err))
+	}
+	index, err := openFolder(l.folder, l.language, l.logger)
+	if err != nil {
+		l.logger.Error("index cannot be opened again", zap.String("folder", l.folder), zap.Error(err))
+		return
+	}
+	l.bleve.Store(&index)
+}
+
+// writable tells whether a pass has an index to write to. After a failure it
+// asks the disk before it asks bleve.
+func (l *live) writable() error {
+	if !l.failed {
+		return nil
+	}
+	if err := os.MkdirAll(l.folder, 0o700); err != nil {
+		return err
+	}
+	probe := filepath.Join(l.folder, "probe")
+	err := os.WriteFile(probe, make([]byte, batchBytes), 0o600)
+	if removeErr := os.Remove(probe); err == nil {
+		err = removeErr
+	}
+	if err != nil {
+		return fmt.Errorf("the index cannot be written: %w", err)
+	}
+	if l.bleve.Load() == nil {
+		index, err := openFolder(l.folder, l.language, l.logger)
+		if err != nil {
+			return err
+		}
+		l.bleve.Store(&index)
+	}
+	l.failed = false
+	return nil
 }
 
 // noteBuilding is what answers say while the first build runs.
 const noteBuilding = "the index is still being built"
 
-func (l *live) search(ctx context.Context, asked *fleet.SearchQuery) (*fleet.SearchAnswer, error) {
+func (l *live) search(ctx context.Context, asked *fleet.SearchQuery) (answer *fleet.SearchAnswer, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.logger.Error("searching the index panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			answer, err = nil, fmt.Errorf("searching the index: panic: %v", r)
+		}
+	}()
+	index := l.bleve.Load()
+	if index == nil {
+		return nil, &fleet.RefusalError{Reason: "the index is not open"}
+	}
 	wanted, err := l.query(asked)
 	if err != nil {
 		return nil, err
@@ -164,18 +243,18 @@ func (l *live) search(ctx context.Context, asked *fleet.SearchQuery) (*fleet.Sea
 	request := bleve.NewSearchRequestOptions(wanted, asked.Limit, 0, false)
 	request.Fields = []string{fieldDocument}
 	request.SortBy([]string{"-_score", "_id"})
-	documents, err := l.bleve.DocCount()
+	documents, err := (*index).DocCount()
 	if err != nil {
 		return nil, fmt.Errorf("searching the index: %w", err)
 	}
-	result, err := l.bleve.SearchInContext(l.lengths.Load().scoring(ctx, documents), request)
+	result, err := (*index).SearchInContext(l.lengths.Load().scoring(ctx, documents), request)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		return nil, fmt.Errorf("searching the index: %w", err)
 	}
-	answer := &fleet.SearchAnswer{Total: int(result.Total), Hits: make([]fleet.Hit, 0, len(result.Hits))}
+	answer = &fleet.SearchAnswer{Total: int(result.Total), Hits: make([]fleet.Hit, 0, len(result.Hits))}
 	for _, found := range result.Hits {
 		stored, _ := found.Fields[fieldDocument].(string)
 		var doc struct {
@@ -253,8 +332,10 @@ func facetOf(name string, value any) (string, bool) {
 
 func (l *live) describe() fleet.IndexInfo {
 	info := fleet.IndexInfo{Ready: l.ready.Load(), Collections: *l.collections.Load()}
-	if count, err := l.bleve.DocCount(); err == nil {
-		info.Documents = count
+	if index := l.bleve.Load(); index != nil {
+		if count, err := (*index).DocCount(); err == nil {
+			info.Documents = count
+		}
 	}
 	if problem := l.problem.Load(); problem != nil {
 		info.Error = *problem

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
 func TestAByteOrderMarkIsNoText(t *testing.T) {
@@ -119,13 +121,14 @@ func TestAFileThatCannotBeReadStaysAsItWas(t *testing.T) {
 	put(t, folder, "a.txt", "tea")
 	put(t, folder, "b.jsonl", `{"id":"1","title":"tea","collection":"x"}`+"\n"+`{"id":"2","title":"tea leaves","collection":"y"}`+"\n")
 	core, logs := observer.New(zapcore.InfoLevel)
-	index, err := openFolder(t.TempDir(), "en", zap.NewNop())
+	data := t.TempDir()
+	index, err := openFolder(data, "en", zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLive(index, []string{folder}, zap.New(core))
+	l := newLive(index, data, "en", []string{folder}, zap.New(core))
 	o := &opened{t, l, logs}
-	defer func() { _ = index.Close() }()
+	defer func() { _ = l.closeIndex() }()
 	pass := func(found string) {
 		t.Helper()
 		l.pass(t.Context())
@@ -193,5 +196,50 @@ func TestAnIndexIsOpenInOneProcess(t *testing.T) {
 	blocked := filepath.Join(folder, "a.txt", "below")
 	if _, err := open(blocked, []string{folder}, "en", false, zap.NewNop()); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestAnIndexThatCannotBeWrittenIsRenewed takes the disk away from below it.
+func TestAnIndexThatCannotBeWrittenIsRenewed(t *testing.T) {
+	folder, data := t.TempDir(), filepath.Join(t.TempDir(), "index")
+	put(t, folder, "a.txt", "tea")
+	core, logs := observer.New(zapcore.WarnLevel)
+	index, err := openFolder(data, "en", zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLive(index, data, "en", []string{folder}, zap.New(core))
+	defer func() { _ = l.closeIndex() }()
+	o := &opened{t, l, logs}
+	l.pass(t.Context())
+	if got := fmt.Sprint(o.find("tea")); got != "[a.txt]" {
+		t.Fatalf("found %s", got)
+	}
+	// a file where the folder was: nothing can be written, nor made anew
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Dir(data), "index", "something else")
+	for i := range 3 {
+		put(t, folder, fmt.Sprintf("b%d.txt", i), "tea")
+		l.pass(t.Context())
+		if l.describe().Error == "" {
+			t.Error("nothing is said")
+		}
+		// it may find nothing, but it answers
+		_, _ = l.search(t.Context(), &fleet.SearchQuery{Text: "tea", Limit: 1})
+	}
+	if n := logs.FilterMessage("documents cannot be indexed").Len(); n != 1 {
+		t.Errorf("said %d times that documents cannot be indexed", n)
+	}
+	if err := os.Remove(data); err != nil {
+		t.Fatal(err)
+	}
+	l.pass(t.Context())
+	if got := fmt.Sprint(o.find("tea")); got != "[a.txt b0.txt b1.txt b2.txt]" || l.describe().Error != "" {
+		t.Errorf("found %s, state %+v", got, l.describe())
+	}
+	if _, err := os.Stat(filepath.Join(data, "probe")); err == nil {
+		t.Error("the probe is still there")
 	}
 }

@@ -25,7 +25,7 @@ const namesKey = "files"
 // readStates reads what the index knows of its files.
 func (p *passing) readStates() (map[string]fileState, error) {
 	states := make(map[string]fileState)
-	text, err := p.bleve.GetInternal([]byte(namesKey))
+	text, err := p.index.GetInternal([]byte(namesKey))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errIndex, err)
 	}
@@ -36,7 +36,7 @@ func (p *passing) readStates() (map[string]fileState, error) {
 		}
 	}
 	for _, name := range names {
-		text, err := p.bleve.GetInternal([]byte(statePrefix + name))
+		text, err := p.index.GetInternal([]byte(statePrefix + name))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errIndex, err)
 		}
@@ -60,7 +60,7 @@ func (p *passing) writeNames(names map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	if err := p.bleve.SetInternal([]byte(namesKey), text); err != nil {
+	if err := p.index.SetInternal([]byte(namesKey), text); err != nil {
 		return fmt.Errorf("%w: %w", errIndex, err)
 	}
 	return nil
