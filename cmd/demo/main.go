@@ -32,27 +32,46 @@ const (
 )
 
 func main() {
-	config, query, err := prepare(os.Args[1:])
+	text, query, err := prepare(os.Args[1:])
+	var stdin *os.File
+	if err == nil {
+		stdin, err = piped(text)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 	go announce(query)
 	// Caddy takes over: it reads its own arguments and ends with the process
-	os.Args = []string{os.Args[0], "run", "--adapter", "caddyfile", "--config", config}
+	os.Stdin = stdin
+	os.Args = []string{os.Args[0], "run", "--adapter", "caddyfile", "--config", "-"}
 	caddycmd.Main()
 }
 
-// prepare returns the Caddyfile to run and a query to try.
-func prepare(folders []string) (config, query string, err error) {
-	if _, err := os.Stat(demoCaddyfile); err != nil {
+// piped is a file to read the text from, which is on no disk.
+func piped(text string) (*os.File, error) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		_, _ = io.WriteString(writer, text) // ends when it is read
+		_ = writer.Close()
+	}()
+	return reader, nil
+}
+
+// prepare returns the Caddyfile to run, as text, and a query to try.
+func prepare(folders []string) (text, query string, err error) {
+	shipped, err := os.ReadFile(demoCaddyfile)
+	if err != nil {
 		return "", "", fmt.Errorf("%s is not here; run this in the project's folder", demoCaddyfile)
 	}
 	nodes := 5
-	config, query = demoCaddyfile, "iron"
+	text, query = string(shipped), "iron"
 	if len(folders) > 0 {
 		nodes = len(folders)
-		if config, err = ownCaddyfile(folders); err != nil {
+		if text, err = ownCaddyfile(folders); err != nil {
 			return "", "", err
 		}
 		query = "your+words"
@@ -61,7 +80,7 @@ func prepare(folders []string) (config, query string, err error) {
 	for i := range nodes {
 		ports = append(ports, firstNodePort+i)
 	}
-	return config, query, freePorts(ports)
+	return text, query, freePorts(ports)
 }
 
 // freePorts names the ports that somebody else has.
@@ -78,13 +97,17 @@ func freePorts(ports []int) error {
 			return err
 		}
 	}
-	if len(taken) > 0 {
-		return fmt.Errorf("port %s is taken; stop what listens there and try again", strings.Join(taken, ", "))
+	switch len(taken) {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("port %s is taken; stop what listens there and try again", taken[0])
+	default:
+		return fmt.Errorf("ports %s are taken, perhaps by another demo; stop what listens there and try again", strings.Join(taken, ", "))
 	}
-	return nil
 }
 
-// ownCaddyfile writes a Caddyfile with a node for every folder.
+// ownCaddyfile is a Caddyfile with a node for every folder.
 func ownCaddyfile(folders []string) (string, error) {
 	var nodes, sites strings.Builder
 	slugs := make(map[string]bool)
@@ -103,13 +126,14 @@ func ownCaddyfile(folders []string) (string, error) {
 		slugs[slug] = true
 		port := firstNodePort + i
 		fmt.Fprintf(&nodes, "\t\tnode %s http://127.0.0.1:%d\n", slug, port)
-		fmt.Fprintf(&sites, "http://127.0.0.1:%d {\n\tbind 127.0.0.1\n\tfederation_index %q {\n\t\tname %s\n\t\tpath testdata/demo/index\n\t}\n}\n", port, absolute, slug)
+		fmt.Fprintf(&sites, "http://127.0.0.1:%d {\n\tbind 127.0.0.1\n\tfederation_index %s {\n\t\tname %s\n\t\tpath testdata/demo/index\n\t}\n}\n", port, quoted(absolute), slug)
 	}
-	text := fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\thttp_port %d\n\tfederation demo {\n\t\tstore memory\n%s\t}\n}\nhttp://:%d {\n\tfederation_search {\n\t\tserver_timing\n\t}\n}\n%s",
-		gatewayPort, nodes.String(), gatewayPort, sites.String())
-	path := filepath.Join(os.TempDir(), "caddy-federation-demo.Caddyfile")
-	return path, os.WriteFile(path, []byte(text), 0o600)
+	return fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n\thttp_port %d\n\tfederation demo {\n\t\tstore memory\n%s\t}\n}\nhttp://:%d {\n\tfederation_search {\n\t\tserver_timing\n\t}\n}\n%s",
+		gatewayPort, nodes.String(), gatewayPort, sites.String()), nil
 }
+
+// quoted is a path as one word of a Caddyfile, in which a backslash is itself.
+func quoted(path string) string { return `"` + strings.ReplaceAll(path, `"`, `\"`) + `"` }
 
 var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
 
