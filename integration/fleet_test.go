@@ -195,6 +195,18 @@ func TestAnIndexIsAWholeNode(t *testing.T) {
 			if len(one.Hits) != 1 || one.Hits[0].ID != "k2" {
 				t.Errorf("filtered: %s", one.raw)
 			}
+			if dialect == "gateway" {
+				index := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", nodePort)}
+				for body, status := range map[string]int{
+					`{"query":"water","offset":9223372036854775807}`: 400, `{"query":"water","limit":101}`: 400, `{"query":"water","offset":991}`: 400,
+					`{"query":"water","filters":[]}`: 400, `{"query":"water","filters":null,"options":null}`: 200, `{"query":"water","offset":990,"limit":10}`: 200,
+				} {
+					index.search(status, body)
+				}
+				if second := index.search(200, `{"query":"water kettle","offset":1,"limit":1}`); len(second.Hits) != 1 || second.Hits[0].ID != "k2" || second.Hits[0].Rank != 2 {
+					t.Errorf("the second page is %s", second.raw)
+				}
+			}
 			none := g.search(200, `{"query":"water","collections":["person"]}`)
 			if none.node("shop").Status != "empty" {
 				t.Errorf("another collection: %s", none.raw)

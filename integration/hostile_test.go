@@ -156,6 +156,17 @@ func TestAHostileNodeCostsOneEntry(t *testing.T) {
 		{"has a score of a wrong type", "bad_payload", "score", func(t *testing.T) string {
 			return node(t, answers(`{"hits":[{"id":"1","score":{}}]}`))
 		}},
+		{"has a score beyond numbers", "bad_payload", "score", func(t *testing.T) string {
+			return node(t, answers(`{"hits":[{"id":"1","score":1e999}]}`))
+		}},
+		{"has a score that is no number", "bad_payload", "not valid JSON", func(t *testing.T) string {
+			return node(t, answers(`{"hits":[{"id":"1","score":NaN}]}`))
+		}},
+		{"has null for hits", "bad_payload", "not an array", func(t *testing.T) string { return node(t, answers(`{"hits":null}`)) }},
+		{"has an object for hits", "bad_payload", "not an array", func(t *testing.T) string { return node(t, answers(`{"hits":{"0":{"id":"1"}}}`)) }},
+		{"sends half a surrogate pair", "bad_payload", "not valid JSON", func(t *testing.T) string {
+			return node(t, answers(`{"hits":[{"id":"1","title":"\ud800"}]}`))
+		}},
 		{"sends bad UTF-8", "bad_payload", "not valid JSON", func(t *testing.T) string {
 			return node(t, answers("{\"hits\":[{\"id\":\"1\",\"title\":\"\xff\xfe\"}]}"))
 		}},

@@ -277,3 +277,71 @@ node one `+url+` {
 		}
 	}
 }
+
+func TestHandlersOfOneConfigKeepTheirOwnSettings(t *testing.T) {
+	port, folder := freePort(t), t.TempDir()
+	one := node(t, answers(hits("a", "b", "c", "d", "e", "f")))
+	load(t, fmt.Sprintf(`{
+	admin off
+	auto_https off
+	federation test {
+		store memory
+		node one %s {
+			dialect gateway
+		}
+	}
+}
+http://127.0.0.1:%d {
+	handle_path /short/* {
+		federation_search {
+			limit 2 3
+			fusion raw
+		}
+	}
+	handle /deep/down/* {
+		federation_search {
+			limit 4
+			server_timing
+		}
+	}
+	@mine header X-Mine yes
+	handle @mine {
+		federation_search {
+			local bleve %s {
+				path %s
+			}
+		}
+	}
+	handle {
+		respond "nothing here" 404
+	}
+}
+`, one, port, folder, t.TempDir()))
+	ask := func(path, mine string, status int) *answer {
+		t.Helper()
+		request, _ := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), http.NoBody)
+		request.Header.Set("X-Mine", mine)
+		return gateway{t, ""}.do(status, request)
+	}
+	if a := ask("/short/v1/search?q=x", "", 200); len(a.Hits) != 2 || a.Hits[0].Score != 100 || a.header.Get("Server-Timing") != "" {
+		t.Errorf("short: %s", a.raw)
+	}
+	if a := ask("/short/v1/search?q=x&limit=4", "", 400); !strings.Contains(a.Detail, "1 to 3") {
+		t.Errorf("short and more: %s", a.raw)
+	}
+	if a := ask("/deep/down/v1/search?q=x", "", 200); len(a.Hits) != 4 || a.Hits[0].Score >= 1 || a.header.Get("Server-Timing") == "" {
+		t.Errorf("deep: %s", a.raw)
+	}
+	if a := ask("/v1/search?q=x", "yes", 200); len(a.Hits) != 6 || len(a.Nodes) != 2 {
+		t.Errorf("mine: %s", a.raw)
+	}
+	request, _ := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/v1/search?q=x", port), http.NoBody)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != 404 {
+		t.Errorf("elsewhere: %d", response.StatusCode)
+	}
+}

@@ -52,7 +52,7 @@ func (l *live) pass(ctx context.Context) {
 		l.problem.Store(nil)
 	}
 	first := l.ready.CompareAndSwap(false, true)
-	if first || p.documents > 0 || p.removed > 0 {
+	if !errors.Is(err, errIndex) && (first || p.documents > 0 || p.removed > 0) {
 		l.logger.Info("documents indexed", zap.Strings("sources", l.sources), zap.Int("documents", p.documents),
 			zap.Int("removed", p.removed), zap.Int("skipped", p.skipped), zap.Duration("took", time.Since(p.started)))
 	}
