@@ -215,6 +215,9 @@ func (a *App) Start() error {
 	a.authority.start(background, opened, grants)
 	a.store, a.stop = opened, stop
 	a.startBreakers(ctx, background)
+	if opened.Shared() {
+		a.running.Go(func() { a.beat(background, opened.Members()) })
+	}
 	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
 	a.running.Go(func() { a.storeEvents(background, opened.Events()) })
 	a.running.Go(func() { a.raiseEvents(background) })

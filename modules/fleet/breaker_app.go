@@ -32,10 +32,11 @@ func (a *App) startBreakers(ctx, background context.Context) {
 	if a.breakerRules == nil {
 		return
 	}
-	tell := a.breakerChanged
+	tell, ask := a.breakerChanged, a.electorate
 	home.watching.Store(&tell)
+	home.electorate.Store(&ask)
 	s := &sharer{
-		home: home, store: a.store, rules: a.breakerRules, logger: a.logger,
+		home: home, store: a.store, rules: a.breakerRules, logger: a.logger, written: a.breakerWritten,
 		list: func() []*circuit {
 			nodes := a.Snapshot().Nodes
 			circuits := make([]*circuit, len(nodes))
@@ -58,6 +59,34 @@ func (a *App) startBreakers(ctx, background context.Context) {
 		defer s.detach()
 		s.run(background, changes)
 	})
+}
+
+// electorate is how many gateways have traffic to a node, this one included.
+func (a *App) electorate(slug string) (gateways int, confirmed bool) {
+	return 1 + a.shared.gateways.peers(slug).traffic, false
+}
+
+// breakerWritten raises an event, on the one gateway that wrote the change.
+func (a *App) breakerWritten(slug string, from, to breaker.State) {
+	out := func(s breaker.State) bool { return s.Phase == breaker.Open || s.Phase == breaker.ForcedOpen }
+	kind := "breaker_open"
+	switch {
+	case out(from) == out(to):
+		return
+	case out(from):
+		kind = "breaker_closed"
+	}
+	data := map[string]any{"state": to.Phase, "reason": to.Reason}
+	if to.Cause != "" {
+		data["cause"] = to.Cause
+	}
+	if to.Actor != "" {
+		data["actor"] = to.Actor
+	}
+	if !to.Until.IsZero() {
+		data["until"] = to.Until
+	}
+	a.Emit(kind, slug, data)
 }
 
 // breakerChanged tells of a change, on each gateway that sees it.

@@ -116,8 +116,10 @@ type sharer struct {
 	rules  *breaker.Rules
 	list   func() []*circuit
 	logger *zap.Logger
-	clock  time.Time // when the store's clock was read last
-	mine   *attachedStore
+	// written is called on the one gateway that wrote a change.
+	written func(slug string, from, to breaker.State)
+	clock   time.Time // when the store's clock was read last
+	mine    *attachedStore
 }
 
 // attach reads what is stored, before the first call is let through.
@@ -329,6 +331,7 @@ func (s *sharer) flush(ctx context.Context, c *circuit) error {
 		now := s.home.now()
 		c.mu.Lock()
 		pending, stands, generation := len(c.pending), c.record, c.generation
+		stood := stands.State
 		changed := false
 		for _, change := range c.pending {
 			if next, ok := change(stands, now); ok {
@@ -370,6 +373,9 @@ func (s *sharer) flush(ctx context.Context, c *circuit) error {
 		waits := len(c.pending) > 0
 		c.mu.Unlock()
 		s.home.observe(c, was.state, c.era.Load().state)
+		if s.written != nil {
+			s.written(c.slug, stood, stands.State)
+		}
 		if !waits {
 			return nil
 		}

@@ -62,6 +62,14 @@ func (l *loadMeter) end(outcome Outcome, took time.Duration) {
 	}
 }
 
+// total counts the finished calls.
+func (l *loadMeter) total() (n uint64) {
+	for i := range l.calls {
+		n += l.calls[i].Load()
+	}
+	return n
+}
+
 func (l *loadMeter) read() Load {
 	load := Load{
 		InFlight: l.inFlight.Load(),

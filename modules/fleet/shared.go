@@ -19,6 +19,7 @@ type shared struct {
 	remote sync.Map               // keys of others: by JWKSConfig, as []*token.Key
 
 	circuits *circuits
+	gateways gateways
 
 	mu      sync.Mutex
 	members map[memberKey]*member
