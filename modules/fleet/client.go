@@ -121,6 +121,9 @@ func (a *App) call(ctx context.Context, node *Node, kind string, work func(conte
 	result := ResultOfError(ctx, err, call.Took)
 	result.Status = call.Status
 	ticket.Done(result)
+	if call.Outcome != OutcomeOK && call.Outcome != OutcomeNeutral {
+		node.gate.member.history.fail(call.Outcome, Describe(err), start.Add(call.Took))
+	}
 	record := store.RequestRecord{
 		Node: node.Slug, Time: start, Kind: kind, Status: call.Status,
 		Outcome: string(call.Outcome), Duration: call.Took,

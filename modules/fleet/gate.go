@@ -171,6 +171,7 @@ func (t Ticket) Done(r Result) {
 		return
 	}
 	t.gate.member.load.end(r.Outcome, r.Latency)
+	t.gate.member.history.add(r.Outcome, r.Latency, t.start+r.Latency)
 	if t.era != nil {
 		t.gate.member.circuit.finish(&t, &r)
 	}

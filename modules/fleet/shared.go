@@ -36,6 +36,7 @@ type memberKey struct {
 // member is what is observed of one node.
 type member struct {
 	load    loadMeter
+	history history
 	facts   atomic.Pointer[Report]
 	circuit *circuit
 }

@@ -36,6 +36,7 @@ type NodeView struct {
 	Available  bool            `json:"available"`
 	Refusal    string          `json:"refusal,omitempty"`
 	Load       Load            `json:"load"`
+	Recent     Recent          `json:"recent"`
 	Breaker    BreakerStatus   `json:"breaker"`
 	Metadata   json.RawMessage `json:"metadata,omitempty"`
 	Registered *time.Time      `json:"registered_at,omitempty"`
@@ -54,7 +55,7 @@ func (n *Node) View() NodeView {
 		Capabilities: list(n.Capabilities, nil), Domains: list(n.Domains, facts.Domains), Keywords: list(n.Keywords, facts.Keywords),
 		DataTypes: list(n.DataTypes, facts.DataTypes), Collections: list(n.Collections, facts.Collections), Source: n.Source,
 		AdminState: n.AdminState, Health: facts.Health, HealthReason: facts.Reason,
-		Refusal: n.Refusal(), Load: n.Load(), Breaker: n.Breaker(), Metadata: n.Metadata,
+		Refusal: n.Refusal(), Load: n.Load(), Recent: n.Recent(), Breaker: n.Breaker(), Metadata: n.Metadata,
 	}
 	v.Available = v.Refusal == ""
 	if !n.Registered.IsZero() {
@@ -88,6 +89,8 @@ type Statistics struct {
 	// started, and InFlight those that run now.
 	Calls    map[Outcome]uint64 `json:"calls"`
 	InFlight int64              `json:"in_flight"`
+	// Recent is what the last hour of calls to all nodes says.
+	Recent Recent `json:"recent"`
 }
 
 // NodeCounts counts nodes.
@@ -105,7 +108,9 @@ func (a *App) Statistics() Statistics {
 		Nodes: NodeCounts{ByType: make(map[string]int), ByAdminState: make(map[AdminState]int), ByHealth: make(map[Health]int)},
 		Calls: make(map[Outcome]uint64),
 	}
+	histories := make([]*history, 0, len(a.Snapshot().Nodes))
 	for _, node := range a.Snapshot().Nodes {
+		histories = append(histories, &node.gate.member.history)
 		s.Nodes.Total++
 		s.Nodes.ByType[node.Type]++
 		s.Nodes.ByAdminState[node.AdminState]++
@@ -123,5 +128,11 @@ func (a *App) Statistics() Statistics {
 			s.Calls[outcome] += n
 		}
 	}
+	s.Recent = recent(time.Since(epoch), histories...)
 	return s
+}
+
+// Milliseconds is a duration as the APIs show it: with one decimal.
+func Milliseconds(d time.Duration) float64 {
+	return float64(d.Round(100*time.Microsecond)) / float64(time.Millisecond)
 }
