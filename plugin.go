@@ -11,4 +11,5 @@ import (
 	_ "github.com/caddy-federation/caddy-federation/modules/search"
 	_ "github.com/caddy-federation/caddy-federation/store/bolt"
 	_ "github.com/caddy-federation/caddy-federation/store/memory"
+	_ "github.com/caddy-federation/caddy-federation/store/redis"
 )

@@ -70,6 +70,7 @@ func TestTheDocsAdapt(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %d", filepath.Base(file), i+1), func(t *testing.T) {
 				t.Setenv("FEDERATION_SECRET", "a secret of more than thirty-two bytes")
 				t.Setenv("SHOP_PASSWORD", "secret")
+				t.Setenv("REDIS_PASSWORD", "secret")
 				config, err := adapt(example[1])
 				if err != nil {
 					t.Fatalf("%v\n%s", err, example[1])
@@ -93,7 +94,20 @@ func TestTheDocsAdapt(t *testing.T) {
 func TestEveryMistakeIsNamed(t *testing.T) {
 	for _, c := range []struct{ block, search, says string }{
 		{"nod a http://x", "", "federation: unknown subdirective nod; did you mean node?"},
-		{"store redis redis://x", "", "store: unknown module redis"},
+		{"store reddis redis://x", "", "store: unknown module reddis; did you mean redis?"},
+		{"store redis", "", "store redis: the url is missing"},
+		{"store redis http://x", "", `the scheme of a url is "http", expected redis`},
+		{"store redis redis://x/one", "", "expected one as redis://127.0.0.1:6379/0"},
+		{"store redis redis://:hunter2@x", "", "a url must not hold a password"},
+		{"store redis redis://x?db=1&read_timeout=5s", "", `a url sets "read_timeout", only db`},
+		{"store redis unix://", "", "has no path"},
+		{"store redis redis://x {\n tiemout 1s\n}", "", "store redis: unknown subdirective tiemout; did you mean timeout?"},
+		{"store redis redis://x {\n timeout 0\n}", "", "duration above 0"},
+		{"store redis redis://x {\n prefix a{b\n}", "", "braces and spaces"},
+		{"store redis redis://x {\n prefix a\n prefix b\n}", "", "prefix is set twice"},
+		{"store redis redis://x {\n cluster\n master_name m\n}", "", "exclude each other"},
+		{"store redis redis://x {\n tls {\n cert a\n }\n}", "", "cert and key need each other"},
+		{"store redis redis://x {\n tls {\n cart a\n }\n}", "", "store redis tls: unknown subdirective cart; did you mean cert?"},
 		{"store", "", "the name of a module is missing"},
 		{"store bolt a b", "", "takes one file"},
 		{"store memory x", "", "takes no argument"},

@@ -8,6 +8,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -75,6 +76,9 @@ var (
 	ErrCorrupt = errors.New("damaged or foreign data")
 	// ErrLocked: another process has the file open.
 	ErrLocked = errors.New("locked by another process")
+	// ErrUnavailable: the store cannot be reached, or did not answer in time.
+	// Whether what was asked has happened is unknown.
+	ErrUnavailable = errors.New("store is unavailable")
 )
 
 // Sizes that every backend keeps.
@@ -92,3 +96,16 @@ const (
 	MaxCache  = 10_000
 	MaxLimits = 100_000
 )
+
+// CheckKeys refuses names that are empty or too long for any backend.
+func CheckKeys(keys ...string) error {
+	for _, key := range keys {
+		if key == "" {
+			return fmt.Errorf("a key is empty: %w", ErrNotFound)
+		}
+		if len(key) > MaxKey {
+			return fmt.Errorf("a key of %d bytes: %w", len(key), ErrTooLarge)
+		}
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -26,8 +27,8 @@ type App struct {
 	// Name tells federations apart. Gateways with one name and one store are
 	// one federation. Default: "default".
 	Name string `json:"name,omitempty"`
-	// StoreRaw is what must outlive a request: memory or bolt. Default: bolt,
-	// in Caddy's data directory under federation/<name>.db.
+	// StoreRaw is what must outlive a request: memory, bolt or redis. Default:
+	// bolt, in Caddy's data directory under federation/<name>.db.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=federation.stores inline_key=module"`
 	// Issuer is the `iss` of tokens. Default: "caddy-federation".
 	Issuer string `json:"issuer,omitempty"`
@@ -81,11 +82,11 @@ type App struct {
 	breakerRules *breaker.Rules
 	fellows      *fellows
 
-	store    store.Store
-	identity string
-	started  chan struct{}
-	stop     context.CancelFunc
-	running  sync.WaitGroup
+	modes   storeModes
+	store   store.Store
+	started chan struct{}
+	stop    context.CancelFunc
+	running sync.WaitGroup
 }
 
 // CaddyModule returns the Caddy module information.
@@ -166,6 +167,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.authority, err = newAuthority(a); err != nil {
 		return err
 	}
+	a.DeclareStoreMode("nodes", "as last read")
+	a.DeclareStoreMode("request log", "lost")
+	a.DeclareStoreMode("events", "wait in memory")
 	a.registry = &registry{app: a, ctx: ctx, static: static}
 	return a.registry.rebuild(make(map[string]int64), nil)
 }
@@ -207,11 +211,13 @@ func (a *App) Start() error {
 	if err != nil {
 		a.logger.Error("revocations and api keys are not pushed to this gateway, it asks for them", zap.Error(err))
 	}
-	if err := a.readStore(ctx, opened); err != nil {
+	err = a.readStore(ctx, opened)
+	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		stop()
 		_ = opened.Close()
 		return fmt.Errorf("starting federation %q: %w", a.Name, err)
 	}
+	a.noteStore(opened, err)
 	a.authority.start(background, opened, grants)
 	a.store, a.stop = opened, stop
 	a.startBreakers(ctx, background)
@@ -219,10 +225,12 @@ func (a *App) Start() error {
 		a.running.Go(func() { a.beat(background, opened.Members()) })
 	}
 	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
+	a.running.Go(func() { a.watchStore(background, opened) })
 	a.running.Go(func() { a.storeEvents(background, opened.Events()) })
 	a.running.Go(func() { a.raiseEvents(background) })
 	if changes != nil {
-		a.running.Go(func() { a.registry.watch(background, opened.Nodes(), changes) })
+		readable := err == nil
+		a.running.Go(func() { a.registry.watch(background, opened.Nodes(), changes, readable) })
 	}
 	a.running.Go(func() { (&discovery{app: a}).run(background) })
 	close(a.started)
@@ -231,15 +239,21 @@ func (a *App) Start() error {
 	return nil
 }
 
-// readStore learns who we are, and reads the nodes.
-func (a *App) readStore(ctx context.Context, opened store.Store) (err error) {
-	if a.identity, err = opened.Identity(ctx); err != nil {
+// readStore learns who we are, and reads the nodes. When the store cannot be
+// reached, the nodes are those that were last read.
+func (a *App) readStore(ctx context.Context, opened store.Store) error {
+	if err := a.shared.store.ensureIdentity(); err != nil {
 		return err
 	}
-	if err := a.authority.read(ctx, opened.Tokens()); err != nil {
-		return err
+	a.learnIdentity(ctx, opened)
+	err := a.authority.read(ctx, opened.Tokens())
+	if err == nil {
+		err = a.registry.read(ctx, opened.Nodes())
 	}
-	return a.registry.read(ctx, opened.Nodes())
+	if errors.Is(err, store.ErrUnavailable) {
+		return errors.Join(err, a.registry.recall())
+	}
+	return err
 }
 
 // Stop ends what Start began, and waits for it.
@@ -271,11 +285,12 @@ func (a *App) Cleanup() error {
 func (a *App) Snapshot() *Snapshot { return a.registry.current.Load() }
 
 // Identity names this federation in loop protection: 32 hex digits, the same
-// for all gateways of one store. It is empty before Start.
+// for all gateways of one store, and one of this process's own until the store
+// was reached. It is empty before Start.
 func (a *App) Identity() string {
 	select {
 	case <-a.started:
-		return a.identity
+		return *a.shared.store.identity.Load()
 	default:
 		return ""
 	}

@@ -18,7 +18,7 @@ import (
 // UnmarshalCaddyfile reads the global option. Syntax:
 //
 //	federation [<name>] {
-//	    store         memory | bolt [<file>]
+//	    store         memory | bolt [<file>] | redis <url...> { ... }
 //	    issuer        <iss>
 //	    audience      <aud...>
 //	    key           <kid> hs256|rs256|es256|eddsa <secret or file> [verify_only]

@@ -36,6 +36,8 @@ type federated struct {
 	store store.Store
 	said  *observer.ObservedLogs
 	stop  func()
+	// through may stand between the federations to come and their store.
+	through func(store.Store) store.Store
 }
 
 // run starts a federation with a memory store from the lines of its block.
@@ -81,9 +83,10 @@ func (f *federated) reload(block string, wrap func(store.Nodes) store.Nodes) err
 	f.app = module.(*App)
 	core, said := observer.New(zap.InfoLevel)
 	f.said, f.app.logger = said, zap.New(core)
-	f.app.opener = wrapped{f.app.opener, wrap}
+	f.app.opener = wrapped{f.app.opener, wrap, f.through}
 	if err := f.app.Start(); err != nil {
-		f.Fatal(err)
+		cancel()
+		return err
 	}
 	f.stop = sync.OnceFunc(func() {
 		if err := f.app.Stop(); err != nil {
@@ -146,11 +149,15 @@ func (f *federated) errors() (all []string) {
 // wrapped opens a store whose nodes a test has its hand on.
 type wrapped struct {
 	store.Opener
-	nodes func(store.Nodes) store.Nodes
+	nodes   func(store.Nodes) store.Nodes
+	through func(store.Store) store.Store
 }
 
 func (w wrapped) Open(ctx context.Context, federation string, logger *zap.Logger) (store.Store, error) {
 	s, err := w.Opener.Open(ctx, federation, logger)
+	if err == nil && w.through != nil {
+		s = w.through(s)
+	}
 	if err != nil || w.nodes == nil {
 		return s, err
 	}

@@ -75,7 +75,20 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 	if err != nil {
 		return err
 	}
+	r.app.shared.store.known.Store(&knownNodes{maps.Clone(ids), records})
 	return r.rebuild(ids, records)
+}
+
+// recall makes the next snapshot of what was last read, by this config or the
+// one before.
+func (r *registry) recall() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.app.shared.store.known.Load()
+	if known == nil {
+		return nil
+	}
+	return r.rebuild(maps.Clone(known.ids), known.records)
 }
 
 // rebuild makes the next snapshot. What is registered and cannot be built is
@@ -266,10 +279,13 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 const registryRetry = 5 * time.Second
 
 // watch follows the store's changes until they end. While the store is gone
-// the last snapshot stays.
-func (r *registry) watch(ctx context.Context, nodes store.Nodes, changes <-chan struct{}) {
-	failing := false
+// the last snapshot stays. readable is whether it could be read at the start.
+func (r *registry) watch(ctx context.Context, nodes store.Nodes, changes <-chan struct{}, readable bool) {
+	failing := !readable
 	var retry <-chan time.Time
+	if failing {
+		retry = time.After(registryRetry)
+	}
 	for {
 		select {
 		case _, more := <-changes:

@@ -20,6 +20,7 @@ type shared struct {
 
 	circuits *circuits
 	gateways gateways
+	store    storeHealth
 
 	mu      sync.Mutex
 	members map[memberKey]*member

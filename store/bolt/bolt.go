@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-federation/caddy-federation/store"
 	"github.com/caddy-federation/caddy-federation/store/kv"
+	"github.com/caddy-federation/caddy-federation/store/pool"
 )
 
 func init() { caddy.RegisterModule(new(Bolt)) }
@@ -33,7 +34,7 @@ func (*Bolt) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: store.Namespace + ".bolt", New: func() caddy.Module { return new(Bolt) }}
 }
 
-var pool = kv.NewPool()
+var stores = pool.New()
 
 // Open implements [store.Opener].
 func (b *Bolt) Open(_ context.Context, federation string, logger *zap.Logger) (store.Store, error) {
@@ -46,7 +47,7 @@ func (b *Bolt) Open(_ context.Context, federation string, logger *zap.Logger) (s
 	if err != nil {
 		return nil, fmt.Errorf("finding %s: %w", file, err)
 	}
-	return pool.Open(path, func() (*kv.Store, error) {
+	return stores.Open(path, func() (store.Store, error) {
 		return New(path, time.Now, logger)
 	})
 }

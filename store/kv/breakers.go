@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-federation/caddy-federation/store"
+	"github.com/caddy-federation/caddy-federation/store/watch"
 )
 
 type breakers struct{ *Store }
@@ -29,7 +30,7 @@ func (b breakers) List(ctx context.Context) (records []store.BreakerRecord, err 
 
 func (b breakers) Transition(ctx context.Context, record store.BreakerRecord) (store.BreakerRecord, error) {
 	err := b.update(ctx, fmt.Sprintf("moving the breaker of node %q", record.Node), func(tx Tx) error {
-		if err := checkKeys(record.Node); err != nil {
+		if err := store.CheckKeys(record.Node); err != nil {
 			return err
 		}
 		var stands breakerRecord
@@ -46,7 +47,7 @@ func (b breakers) Transition(ctx context.Context, record store.BreakerRecord) (s
 	if err != nil {
 		return store.BreakerRecord{}, err
 	}
-	b.changed(topicBreakers)
+	b.hub.Changed(watch.Breakers)
 	return record, nil
 }
 
@@ -99,5 +100,5 @@ func (b breakers) Delete(ctx context.Context, node string) error {
 }
 
 func (b breakers) Watch(ctx context.Context) (<-chan struct{}, error) {
-	return b.watch(ctx, topicBreakers)
+	return b.hub.Watch(ctx, watch.Breakers)
 }

@@ -48,10 +48,10 @@ func (c cache) Get(ctx context.Context, key string) (entry store.CacheEntry, err
 
 func (c cache) Put(ctx context.Context, entry store.CacheEntry, ttl time.Duration) error {
 	return c.update(ctx, "caching an answer", func(tx Tx) error {
-		if err := checkKeys(entry.Key); err != nil {
+		if err := store.CheckKeys(entry.Key); err != nil {
 			return err
 		}
-		if err := checkKeys(entry.Tags...); err != nil {
+		if err := store.CheckKeys(entry.Tags...); err != nil {
 			return err
 		}
 		entry.Stored = c.now()

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/caddy-federation/caddy-federation/store"
+	"github.com/caddy-federation/caddy-federation/store/watch"
 )
 
 type events struct{ *Store }
@@ -24,7 +25,7 @@ func (e events) Append(ctx context.Context, event store.Event) (store.Event, err
 	if err != nil {
 		return store.Event{}, err
 	}
-	e.changed(topicEvents)
+	e.hub.Changed(watch.Events)
 	return event, nil
 }
 
@@ -46,4 +47,6 @@ func (e events) Since(ctx context.Context, sequence uint64, limit int) (found []
 	return found, err
 }
 
-func (e events) Watch(ctx context.Context) (<-chan struct{}, error) { return e.watch(ctx, topicEvents) }
+func (e events) Watch(ctx context.Context) (<-chan struct{}, error) {
+	return e.hub.Watch(ctx, watch.Events)
+}

@@ -19,7 +19,7 @@ func (j journal) Create(ctx context.Context, run store.Run, claim *store.Claim, 
 	var standing *store.Claim
 	err := j.update(ctx, fmt.Sprintf("creating run %q", run.ID), func(tx Tx) error {
 		standing = nil
-		if err := checkKeys(run.ID); err != nil {
+		if err := store.CheckKeys(run.ID); err != nil {
 			return err
 		}
 		if tx.Get(bucketRuns, run.ID) != nil {
@@ -45,7 +45,7 @@ func (j journal) Create(ctx context.Context, run store.Run, claim *store.Claim, 
 
 // claim ties the key, or returns the claim that stands with [store.ErrExists].
 func (j journal) claim(tx Tx, claim store.Claim, claimFor time.Duration) (*store.Claim, error) {
-	if err := checkKeys(claim.Key); err != nil {
+	if err := store.CheckKeys(claim.Key); err != nil {
 		return nil, err
 	}
 	var record claimRecord

@@ -12,7 +12,7 @@ type leases struct{ *Store }
 
 func (l leases) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (lease store.Lease, err error) {
 	err = l.update(ctx, fmt.Sprintf("acquiring lease %q", name), func(tx Tx) error {
-		if err := checkKeys(name, owner); err != nil {
+		if err := store.CheckKeys(name, owner); err != nil {
 			return err
 		}
 		lease = store.Lease{}

@@ -21,7 +21,7 @@ func (l limits) Take(ctx context.Context, policies []store.LimitPolicy) (allowed
 		allowed, states = true, make([]store.LimitState, len(policies))
 		next := make(map[string]int64, len(policies))
 		for i, policy := range policies {
-			if err := checkKeys(policy.Key); err != nil {
+			if err := store.CheckKeys(policy.Key); err != nil {
 				return err
 			}
 			arrival, seen := next[policy.Key]

@@ -18,7 +18,7 @@ type memberRecord struct {
 
 func (m members) Beat(ctx context.Context, member store.Member, ttl time.Duration) (alive []store.Member, now time.Time, err error) {
 	err = m.update(ctx, fmt.Sprintf("renewing member %q", member.ID), func(tx Tx) error {
-		if err := checkKeys(member.ID); err != nil {
+		if err := store.CheckKeys(member.ID); err != nil {
 			return err
 		}
 		now = m.now()

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/caddy-federation/caddy-federation/store"
+	"github.com/caddy-federation/caddy-federation/store/watch"
 )
 
 type nodes struct{ *Store }
@@ -32,7 +33,7 @@ func (n nodes) Get(ctx context.Context, slug string) (record store.NodeRecord, e
 
 func (n nodes) Put(ctx context.Context, record store.NodeRecord) (store.NodeRecord, error) {
 	err := n.update(ctx, fmt.Sprintf("putting node %q", record.Slug), func(tx Tx) error {
-		if err := checkKeys(record.Slug); err != nil {
+		if err := store.CheckKeys(record.Slug); err != nil {
 			return err
 		}
 		var stands store.NodeRecord
@@ -55,7 +56,7 @@ func (n nodes) Put(ctx context.Context, record store.NodeRecord) (store.NodeReco
 	if err != nil {
 		return store.NodeRecord{}, err
 	}
-	n.changed(topicNodes)
+	n.hub.Changed(watch.Nodes)
 	return record, nil
 }
 
@@ -77,7 +78,7 @@ func (n nodes) Delete(ctx context.Context, slug string, revision uint64) error {
 		return tx.Delete(bucketNodes, slug)
 	})
 	if err == nil {
-		n.changed(topicNodes)
+		n.hub.Changed(watch.Nodes)
 	}
 	return err
 }
@@ -87,7 +88,7 @@ func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64,
 	err := n.update(ctx, "numbering nodes", func(tx Tx) error {
 		// in one order, so that a new federation is numbered the same everywhere
 		for _, slug := range slices.Sorted(slices.Values(slugs)) {
-			if err := checkKeys(slug); err != nil {
+			if err := store.CheckKeys(slug); err != nil {
 				return err
 			}
 			id, err := assignID(tx, slug)
@@ -116,4 +117,6 @@ func assignID(tx Tx, slug string) (int64, error) {
 	return int64(id), tx.Put(bucketIDs, slug, binary.BigEndian.AppendUint64(nil, id))
 }
 
-func (n nodes) Watch(ctx context.Context) (<-chan struct{}, error) { return n.watch(ctx, topicNodes) }
+func (n nodes) Watch(ctx context.Context) (<-chan struct{}, error) {
+	return n.hub.Watch(ctx, watch.Nodes)
+}

@@ -24,7 +24,7 @@ func (r requests) Append(ctx context.Context, records []store.RequestRecord) err
 	}
 	return r.update(ctx, "writing the request log", func(tx Tx) error {
 		for node, lines := range byNode {
-			if err := checkKeys(node); err != nil {
+			if err := store.CheckKeys(node); err != nil {
 				return err
 			}
 			if err := appendLines(tx, node, lines); err != nil {

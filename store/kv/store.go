@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/store"
+	"github.com/caddy-federation/caddy-federation/store/watch"
 )
 
 // Store is a [store.Store] over an engine.
@@ -23,9 +24,9 @@ type Store struct {
 	logger   *zap.Logger
 	identity string
 
+	hub      *watch.Hub
 	mu       sync.Mutex
 	closed   bool
-	watchers map[topic]map[chan struct{}]struct{}
 	closing  chan struct{}
 	sweeping sync.WaitGroup
 }
@@ -39,8 +40,8 @@ const SweepInterval = 10 * time.Second
 func New(engine Engine, now func() time.Time, logger *zap.Logger) (*Store, error) {
 	s := &Store{
 		engine: engine, now: now, logger: logger,
-		watchers: make(map[topic]map[chan struct{}]struct{}),
-		closing:  make(chan struct{}),
+		hub:     watch.NewHub(),
+		closing: make(chan struct{}),
 	}
 	err := engine.Update(func(tx Tx) error {
 		if known := tx.Get(bucketMeta, "identity"); known != nil {
@@ -71,6 +72,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	close(s.closing)
 	s.mu.Unlock()
+	s.hub.Close()
 	s.sweeping.Wait()
 	return s.engine.Close()
 }
@@ -134,19 +136,6 @@ func (s *Store) run(ctx context.Context, what string, transaction func(func(Tx) 
 	}
 	if err := transaction(work); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
-}
-
-// checkKeys refuses names that are empty or too long for any backend.
-func checkKeys(keys ...string) error {
-	for _, key := range keys {
-		if key == "" {
-			return fmt.Errorf("a key is empty: %w", store.ErrNotFound)
-		}
-		if len(key) > store.MaxKey {
-			return fmt.Errorf("a key of %d bytes: %w", len(key), store.ErrTooLarge)
-		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-federation/caddy-federation/store"
+	"github.com/caddy-federation/caddy-federation/store/watch"
 )
 
 type tokens struct{ *Store }
@@ -23,7 +24,7 @@ type refreshRecord struct {
 
 func (t tokens) Issue(ctx context.Context, token store.RefreshToken) error {
 	return t.update(ctx, "issuing a refresh token", func(tx Tx) error {
-		if err := checkKeys(token.Hash, token.Family); err != nil {
+		if err := store.CheckKeys(token.Hash, token.Family); err != nil {
 			return err
 		}
 		return putRefresh(tx, refreshRecord{RefreshToken: token})
@@ -47,7 +48,7 @@ func (t tokens) Rotate(ctx context.Context, rotation store.Rotation) (rotated st
 	replayed := false
 	err = t.update(ctx, "rotating a refresh token", func(tx Tx) error {
 		rotated, replayed = store.Rotated{}, false
-		if err := checkKeys(rotation.Presented, rotation.Successor); err != nil {
+		if err := store.CheckKeys(rotation.Presented, rotation.Successor); err != nil {
 			return err
 		}
 		now := t.now()
@@ -78,7 +79,7 @@ func (t tokens) Rotate(ctx context.Context, rotation store.Rotation) (rotated st
 		return killFamily(tx, shown.Family)
 	})
 	if replayed && err == nil {
-		t.changed(topicTokens)
+		t.hub.Changed(watch.Tokens)
 	}
 	return rotated, err
 }
@@ -100,7 +101,7 @@ func (t tokens) Present(ctx context.Context, hash string) (token store.RefreshTo
 	replayed := false
 	err = t.update(ctx, what, func(tx Tx) error {
 		replayed = false
-		if err := checkKeys(hash); err != nil {
+		if err := store.CheckKeys(hash); err != nil {
 			return err
 		}
 		var shown refreshRecord
@@ -118,7 +119,7 @@ func (t tokens) Present(ctx context.Context, hash string) (token store.RefreshTo
 		return nil
 	})
 	if err == nil && replayed {
-		t.changed(topicTokens)
+		t.hub.Changed(watch.Tokens)
 		return token, fmt.Errorf("%s: %w", what, store.ErrReplayed)
 	}
 	if err != nil {
@@ -129,13 +130,13 @@ func (t tokens) Present(ctx context.Context, hash string) (token store.RefreshTo
 
 func (t tokens) RevokeFamily(ctx context.Context, family string) error {
 	err := t.update(ctx, "revoking a token family", func(tx Tx) error {
-		if err := checkKeys(family); err != nil {
+		if err := store.CheckKeys(family); err != nil {
 			return err
 		}
 		return killFamily(tx, family)
 	})
 	if err == nil {
-		t.changed(topicTokens)
+		t.hub.Changed(watch.Tokens)
 	}
 	return err
 }
@@ -167,7 +168,7 @@ func killTokens(tx Tx, members []string) error {
 
 func (t tokens) PutKey(ctx context.Context, key store.APIKey) error {
 	err := t.update(ctx, "storing an api key", func(tx Tx) error {
-		if err := checkKeys(key.Hash, key.ID); err != nil {
+		if err := store.CheckKeys(key.Hash, key.ID); err != nil {
 			return err
 		}
 		if tx.Get(bucketKeys, key.Hash) != nil {
@@ -179,7 +180,7 @@ func (t tokens) PutKey(ctx context.Context, key store.APIKey) error {
 		return expireAt(tx, bucketKeys, key.Hash, key.Expires)
 	})
 	if err == nil {
-		t.changed(topicTokens)
+		t.hub.Changed(watch.Tokens)
 	}
 	return err
 }
@@ -217,7 +218,7 @@ func (t tokens) DeleteKey(ctx context.Context, hash string) error {
 		return tx.Delete(bucketKeys, hash)
 	})
 	if err == nil {
-		t.changed(topicTokens)
+		t.hub.Changed(watch.Tokens)
 	}
 	return err
 }
@@ -232,13 +233,13 @@ type revocationRecord struct {
 func (t tokens) Revoke(ctx context.Context, revocation store.Revocation) error {
 	err := t.update(ctx, "revoking tokens", func(tx Tx) error { return putRevocation(tx, revocation) })
 	if err == nil {
-		t.changed(topicTokens)
+		t.hub.Changed(watch.Tokens)
 	}
 	return err
 }
 
 func putRevocation(tx Tx, r store.Revocation) error {
-	if err := checkKeys(r.Subject); err != nil {
+	if err := store.CheckKeys(r.Subject); err != nil {
 		return err
 	}
 	if err := put(tx, bucketRevocations, r.Subject, revocationRecord{r.Subject, r.At, r.Until}); err != nil {
@@ -281,7 +282,7 @@ func (t tokens) RevokeNode(ctx context.Context, node string, until time.Time) er
 		return putRevocation(tx, store.Revocation{Subject: "node:" + node, At: t.now(), Until: until})
 	})
 	if err == nil {
-		t.changed(topicTokens)
+		t.hub.Changed(watch.Tokens)
 	}
 	return err
 }
@@ -297,4 +298,6 @@ func (t tokens) Revocations(ctx context.Context) (revocations []store.Revocation
 	return revocations, err
 }
 
-func (t tokens) Watch(ctx context.Context) (<-chan struct{}, error) { return t.watch(ctx, topicTokens) }
+func (t tokens) Watch(ctx context.Context) (<-chan struct{}, error) {
+	return t.hub.Watch(ctx, watch.Tokens)
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-federation/caddy-federation/store"
 	"github.com/caddy-federation/caddy-federation/store/kv"
+	"github.com/caddy-federation/caddy-federation/store/pool"
 )
 
 func init() { caddy.RegisterModule(Memory{}) }
@@ -25,11 +26,11 @@ func (Memory) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: store.Namespace + ".memory", New: func() caddy.Module { return new(Memory) }}
 }
 
-var pool = kv.NewPool()
+var stores = pool.New()
 
 // Open implements [store.Opener].
 func (Memory) Open(_ context.Context, federation string, logger *zap.Logger) (store.Store, error) {
-	return pool.Open(federation, func() (*kv.Store, error) {
+	return stores.Open(federation, func() (store.Store, error) {
 		return New(time.Now, logger)
 	})
 }

@@ -1,0 +1,14 @@
+-- KEYS families of the node, API keys, their ends, revocations, their ends,
+-- version. ARGV base, node, until, channel.
+for _, family in ipairs(redis.call('SMEMBERS', KEYS[1])) do kill(ARGV[1], family) end
+local keys = redis.call('HGETALL', KEYS[2])
+for i = 1, #keys, 2 do
+  local length, rest = keys[i + 1]:match('^%d+ (%d+) (.*)$')
+  if rest:sub(1, tonumber(length)) == ARGV[2] then
+    redis.call('HDEL', KEYS[2], keys[i])
+    redis.call('ZREM', KEYS[3], keys[i])
+  end
+end
+revoke(KEYS[4], KEYS[5], 'node:' .. ARGV[2], int(clock()), ARGV[3])
+changed(KEYS[6], ARGV[4])
+return {'ok'}

@@ -1,0 +1,285 @@
+// Package redistest starts Redis servers for tests: one, one with Sentinels,
+// or a Cluster, each on free ports and gone when the test ends. It needs
+// redis-server, redis-cli and libfaketime, which `make test-deps` installs.
+package redistest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long anything may take here, on a machine that is busy.
+const patience = 60 * time.Second
+
+// Server is one redis-server process.
+type Server struct {
+	// Addr is where it listens, host:port.
+	Addr string
+
+	t       testing.TB
+	args    []string
+	env     []string
+	clock   string // file that moves its clock
+	output  *output
+	process *exec.Cmd
+	ended   chan struct{}
+}
+
+// Start starts a server that keeps nothing on disk. Options are as on the
+// command line of redis-server.
+func Start(t testing.TB, options ...string) *Server {
+	t.Helper()
+	return start(t, nil, options...)
+}
+
+// StartWithClock starts a server whose clock [Server.Advance] moves.
+func StartWithClock(t testing.TB, options ...string) *Server {
+	t.Helper()
+	libraries, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
+	if len(libraries) == 0 {
+		t.Fatal("libfaketime is missing: make test-deps installs it")
+	}
+	clock := filepath.Join(t.TempDir(), "clock")
+	if err := os.WriteFile(clock, []byte("+0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, []string{
+		// glibc's own malloc stands before jemalloc, which asks for the time
+		// while libfaketime, which needs memory, is not ready
+		"LD_PRELOAD=libc_malloc_debug.so.0:" + libraries[0], "FAKETIME_TIMESTAMP_FILE=" + clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
+	}, options...)
+	s.clock = clock
+	return s
+}
+
+func start(t testing.TB, env []string, options ...string) *Server {
+	t.Helper()
+	port := FreePort(t)
+	s := &Server{
+		Addr: fmt.Sprint("127.0.0.1:", port), t: t, env: env, output: new(output),
+		args: append([]string{
+			"--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", t.TempDir(),
+			"--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning", "--repl-diskless-sync-delay", "0",
+		}, options...),
+	}
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Logf("redis-server %s said:\n%s", s.Addr, s.output)
+		}
+	})
+	s.launch()
+	return s
+}
+
+// FreePort returns a port that nobody listens on.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	for {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := listener.Addr().(*net.TCPAddr).Port
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if port+10000 < 65536 { // a Cluster's bus is ten thousand above
+			return port
+		}
+	}
+}
+
+// launch starts the process and waits until it answers.
+func (s *Server) launch() {
+	s.t.Helper()
+	s.process = exec.Command("redis-server", s.args...)
+	s.process.Env = append(os.Environ(), s.env...)
+	s.process.Stdout, s.process.Stderr = s.output, s.output
+	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.process.Start(); err != nil {
+		s.t.Fatalf("redis-server cannot be started, make test-deps installs it: %v", err)
+	}
+	ended, process := make(chan struct{}), s.process
+	s.ended = ended
+	go func() {
+		_ = process.Wait()
+		close(ended)
+	}()
+	Eventually(s.t, "redis-server answers", func() bool {
+		reply, err := s.try("PING")
+		return err == nil && reply == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH")
+	})
+}
+
+// URL is the server's address as the store reads it.
+func (s *Server) URL() string { return "redis://" + s.Addr }
+
+// Advance moves the server's clock forward.
+func (s *Server) Advance(d time.Duration) {
+	s.t.Helper()
+	text, err := os.ReadFile(s.clock)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ahead, err := strconv.ParseFloat(string(bytes.TrimPrefix(text, []byte("+"))), 64)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	// renamed into place, so that the server never reads half of it
+	next := s.clock + ".next"
+	if err := os.WriteFile(next, fmt.Appendf(nil, "+%.6f", ahead+d.Seconds()), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Rename(next, s.clock); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Kill ends the process at once. What it held is gone.
+func (s *Server) Kill() {
+	_ = s.process.Process.Kill()
+	<-s.ended
+}
+
+// Restart starts the server again after Kill, empty.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.launch()
+}
+
+// Hang stops the process with its connections open, until Continue.
+func (s *Server) Hang() { s.signal(syscall.SIGSTOP) }
+
+// Continue ends Hang.
+func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(which syscall.Signal) {
+	s.t.Helper()
+	if err := s.process.Process.Signal(which); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Do sends a command and returns the reply as text; an error fails the test.
+func (s *Server) Do(args ...string) string {
+	s.t.Helper()
+	reply, err := s.try(args...)
+	if err != nil {
+		s.t.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+	return reply
+}
+
+// Clients is the number of connections to the server, this one not counted.
+func (s *Server) Clients() int {
+	s.t.Helper()
+	return strings.Count(s.Do("CLIENT", "LIST"), "addr=") - 1
+}
+
+// try sends a command on a connection of its own.
+func (s *Server) try(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", s.Addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return "", err
+	}
+	request := fmt.Appendf(nil, "*%d\r\n", len(args))
+	for _, arg := range args {
+		request = fmt.Appendf(request, "$%d\r\n%s\r\n", len(arg), arg)
+	}
+	if _, err := conn.Write(request); err != nil {
+		return "", err
+	}
+	return readReply(bufio.NewReader(conn))
+}
+
+// readReply reads one reply; the items of an array are joined with spaces.
+func readReply(r *bufio.Reader) (string, error) {
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	kind, rest := line[0], strings.TrimRight(line[1:], "\r\n")
+	switch kind {
+	case '-':
+		return "", fmt.Errorf("%s", rest)
+	case '$':
+		n, err := strconv.Atoi(rest)
+		if err != nil || n < 0 {
+			return "", err
+		}
+		body := make([]byte, n+2)
+		for read := 0; read < len(body); {
+			m, err := r.Read(body[read:])
+			if err != nil {
+				return "", err
+			}
+			read += m
+		}
+		return string(body[:n]), nil
+	case '*':
+		n, err := strconv.Atoi(rest)
+		if err != nil {
+			return "", err
+		}
+		var items []string
+		for range n {
+			item, err := readReply(r)
+			if err != nil {
+				return "", err
+			}
+			items = append(items, item)
+		}
+		return strings.Join(items, " "), nil
+	default:
+		return rest, nil
+	}
+}
+
+// Eventually waits until the condition holds.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// output keeps what a process said.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
