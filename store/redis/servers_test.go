@@ -151,7 +151,8 @@ func TestACluster(t *testing.T) {
 	master := cluster.MasterOf(s.key(limitsAt, ""))
 	master.Kill()
 	redistest.Eventually(t, "a replica has taken over", func() bool {
-		return cluster.MasterOf(s.key(limitsAt, "")) != master && strings.Contains(others(cluster, master).Do("CLUSTER", "INFO"), "cluster_state:ok")
+		now := cluster.MasterOf(s.key(limitsAt, ""))
+		return now != nil && now != master && strings.Contains(others(cluster, master).Do("CLUSTER", "INFO"), "cluster_state:ok")
 	})
 	recovers(t, s, time.Now())
 }

@@ -98,15 +98,13 @@ func (f *Sentinels) Master() *Server {
 // Cluster is a Redis Cluster of three masters with a replica each.
 type Cluster struct {
 	Servers []*Server
-
-	t testing.TB
 }
 
 // StartCluster starts a Cluster, which fails over after a master has been
 // silent for a second.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
-	f := &Cluster{t: t}
+	f := new(Cluster)
 	args := []string{"--cluster", "create"}
 	for range 6 {
 		s := Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-config-file", "nodes.conf")
@@ -147,9 +145,8 @@ func (f *Cluster) URLs() (urls []string) {
 	return urls
 }
 
-// MasterOf is the server that has the key's slot, as the others see it.
+// MasterOf is the server that has the key's slot, nil while none does.
 func (f *Cluster) MasterOf(key string) *Server {
-	f.t.Helper()
 	for _, s := range f.Servers {
 		_, err := s.try("GET", key)
 		if err == nil || strings.HasPrefix(err.Error(), "WRONGTYPE") {
@@ -164,6 +161,5 @@ func (f *Cluster) MasterOf(key string) *Server {
 			}
 		}
 	}
-	f.t.Fatalf("no server knows who has the slot of %s", key)
 	return nil
 }

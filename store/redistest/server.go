@@ -278,8 +278,10 @@ func (o *output) Write(p []byte) (int, error) {
 	return o.text.Write(p)
 }
 
+// String is the end of it.
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.text.String()
+	text := o.text.String()
+	return text[max(0, len(text)-1000):]
 }
