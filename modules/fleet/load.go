@@ -43,8 +43,15 @@ func (l *loadMeter) begin(limit int64) bool {
 	return true
 }
 
+// leave gives the place back.
+func (l *loadMeter) leave() { l.inFlight.Add(-1) }
+
 func (l *loadMeter) end(outcome Outcome, took time.Duration) {
-	l.inFlight.Add(-1)
+	l.leave()
+	l.record(outcome, took)
+}
+
+func (l *loadMeter) record(outcome Outcome, took time.Duration) {
 	l.calls[outcomeIndex[outcome]].Add(1)
 	if outcome != OutcomeOK {
 		return

@@ -1,0 +1,138 @@
+package fleet
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
+)
+
+// What follows is for requests that are proxied to a node: the client's own,
+// with a body that is still being read when the verdict is known.
+
+// Answered gives the verdict on a call by the header of its answer. The call
+// keeps its place in the bulkhead until [Ticket.End] or [Ticket.Broke], one of
+// which must follow, once. r.Latency may leave out what was not the node's time.
+func (t Ticket) Answered(r Result) {
+	if t.gate == nil {
+		return
+	}
+	t.gate.member.load.record(r.Outcome, r.Latency)
+	t.judge(r)
+}
+
+// End is the end of a call that was answered.
+func (t Ticket) End() {
+	if t.gate != nil {
+		t.gate.member.load.leave()
+	}
+}
+
+// Broke is the end of a call whose answer broke off, which is a failure beside
+// the verdict on its header.
+func (t Ticket) Broke(r Result) {
+	if t.gate == nil {
+		return
+	}
+	t.gate.member.load.end(r.Outcome, r.Latency)
+	t.trial = nil // decided by the header
+	t.judge(r)
+}
+
+// judge gives the breaker a verdict of this moment.
+func (t Ticket) judge(r Result) {
+	if t.era != nil {
+		t.start = time.Since(epoch) - r.Latency
+		t.gate.member.circuit.finish(&t, &r)
+	}
+}
+
+// LastResort tells whether a call may go here although the breaker is open:
+// when an operator did not force it, and somebody listens. It is for a balancer
+// none of whose nodes is left, which the guards of a breaker, that count all
+// nodes of the federation, cannot know.
+func (g *Gate) LastResort() bool {
+	if g.rules == nil {
+		return true
+	}
+	state := g.member.circuit.era.Load().state
+	return state.Phase != breaker.ForcedOpen && state.Cause != breaker.CauseRefused && state.Cause != breaker.CauseForced
+}
+
+// AdmitLastResort is [Gate.Admit] where [Gate.LastResort] is true: the breaker
+// neither refuses nor counts the call.
+func (g *Gate) AdmitLastResort(start time.Time) (Ticket, error) {
+	switch {
+	case !g.LastResort():
+		return Ticket{}, errRefusedOpen
+	case !g.member.load.begin(g.maxRequests):
+		return Ticket{}, errRefusedBulkhead
+	}
+	return Ticket{gate: g, start: start.Sub(epoch)}, nil
+}
+
+// InFlight is how many calls are running.
+func (g *Gate) InFlight() int64 { return g.member.load.inFlight.Load() }
+
+// callerCredentials are the headers in which callers prove themselves to us.
+var callerCredentials = []string{"Authorization", "X-Node-Token", "X-Api-Key"}
+
+// Direct points a proxied request at the node: its scheme, the path of its URL
+// before the request's, its header_up, for https its name as the Host unless
+// keepHost is set, and with credentials what proves the gateway to the node in
+// place of what the caller sent. The request's header and URL are shared with
+// other attempts, so those that must change are copied.
+func (n *Node) Direct(req *http.Request, credentials, keepHost bool) (*http.Request, error) {
+	if credentials || len(n.headers) > 0 {
+		header := req.Header.Clone()
+		if credentials {
+			for _, name := range callerCredentials {
+				delete(header, name)
+			}
+			if n.ID == 0 { // before Start, tokens could not name the node
+				return nil, &RefusalError{Reason: "stopped"}
+			}
+			if err := n.credential.apply(header, TokenBoth, n); err != nil {
+				return nil, err
+			}
+		}
+		for _, field := range n.headers {
+			if field.name == "Host" {
+				req.Host, keepHost = field.values[0], true
+				continue
+			}
+			header[field.name] = field.values
+		}
+		req.Header = header
+	}
+	if n.URL.Path != "" {
+		address := *req.URL
+		address.Path, address.RawPath = joinPath(n.URL, req.URL)
+		req.URL = &address
+	}
+	req.URL.Scheme = n.URL.Scheme // every attempt sets it anew
+	if n.URL.Scheme == "https" && !keepHost {
+		req.Host = n.URL.Host
+	}
+	return req, nil
+}
+
+// joinPath puts a node's path before a request's.
+func joinPath(node, request *url.URL) (path, raw string) {
+	path = node.Path + request.Path
+	if node.RawPath != "" || request.RawPath != "" {
+		raw = node.EscapedPath() + request.EscapedPath()
+	}
+	return path, raw
+}
+
+// OwnTransport is what requests to the node must be sent through, or nil for
+// any: the transport that it was configured with, or for a node that registered
+// itself the one that looks at every address before it connects (node_urls).
+func (n *Node) OwnTransport() http.RoundTripper {
+	if n.foreignTransport || n.guarded {
+		return n.transport
+	}
+	return nil
+}
