@@ -1,5 +1,6 @@
 // Package bench measures what a search costs the gateway, beside a
-// hand-written program that does the same with net/http and nothing else.
+// hand-written program that does the same with net/http and nothing else, and
+// what a proxied request costs it, beside a stock reverse_proxy.
 package bench
 
 import (
@@ -54,7 +55,7 @@ func TestMain(m *testing.M) {
 		pprof.StopCPUProfile()
 		os.Exit(0)
 	}()
-	if file := os.Getenv(profileVariable); file != "" && role == "gateway" {
+	if file := os.Getenv(profileVariable); file != "" && (role == "gateway" || strings.HasPrefix(arguments, "federation")) {
 		if err := profile(file); err != nil {
 			fmt.Fprintln(os.Stderr, "profiling:", err)
 			os.Exit(1)
@@ -68,6 +69,8 @@ func TestMain(m *testing.M) {
 		err = serveFloor(strings.Fields(arguments))
 	case "gateway":
 		err = serveGateway(strings.Fields(arguments))
+	case "proxy":
+		err = serveProxy(strings.Fields(arguments))
 	default:
 		err = errors.New("unknown role " + role)
 	}
