@@ -46,7 +46,7 @@ func TestCollectionsAsNodes(t *testing.T) {
 	}
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 
-	floors := map[string]float64{"rrf": 0.15, "relative": 0.15, "raw": 0.28}
+	floors := map[string]float64{"rrf": 0.17, "relative": 0.17, "raw": 0.37}
 	for _, method := range []string{"rrf", "relative", "raw"} {
 		total, judged := 0.0, 0
 		for _, name := range names {
