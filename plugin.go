@@ -9,6 +9,7 @@ import (
 	_ "github.com/caddy-federation/caddy-federation/modules/dialects"
 	_ "github.com/caddy-federation/caddy-federation/modules/fleet"
 	_ "github.com/caddy-federation/caddy-federation/modules/index"
+	_ "github.com/caddy-federation/caddy-federation/modules/ratelimit"
 	_ "github.com/caddy-federation/caddy-federation/modules/search"
 	_ "github.com/caddy-federation/caddy-federation/store/bolt"
 	_ "github.com/caddy-federation/caddy-federation/store/memory"

@@ -16,11 +16,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/limiter"
 	"github.com/caddy-federation/caddy-federation/modules/fleet/token"
 	"github.com/caddy-federation/caddy-federation/store"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
+
+// defaultName is the name of a federation that is given none.
+const defaultName = "default"
 
 // App is the federation: a set of nodes under one name and one store.
 type App struct {
@@ -63,6 +67,11 @@ type App struct {
 	// Breaker is when the circuit breakers of the nodes open and how they
 	// close again. Default: see [BreakerConfig].
 	Breaker *BreakerConfig `json:"breaker,omitempty"`
+	// OnStoreFailure is what rate limits do when a store that gateways share
+	// cannot be used: local admits the limit divided by the number of gateways
+	// last seen, open everything, closed nothing. A handler may say otherwise.
+	// Default: local.
+	OnStoreFailure string `json:"on_store_failure,omitempty"`
 
 	logger     *zap.Logger
 	opener     store.Opener
@@ -72,6 +81,7 @@ type App struct {
 	authority  *authority
 	enrollment enrollment
 	urlPolicy  *URLPolicy
+	failure    limiter.Failure
 	shared     *shared
 	pooled     bool // shared is held in the pool
 	registry   *registry
@@ -86,6 +96,7 @@ type App struct {
 	store   store.Store
 	started chan struct{}
 	stop    context.CancelFunc
+	detach  func() // the limits from the store
 	running sync.WaitGroup
 }
 
@@ -110,7 +121,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.started = make(chan struct{})
 	a.raised = newEventQueue()
 	if a.Name == "" {
-		a.Name = "default"
+		a.Name = defaultName
 	}
 	if a.Issuer == "" {
 		a.Issuer = "caddy-federation"
@@ -122,6 +133,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.defaultTokens(); err != nil {
+		return err
+	}
+	if err := a.provisionLimits(); err != nil {
 		return err
 	}
 	if err := a.provisionEvents(ctx); err != nil {
@@ -219,7 +233,7 @@ func (a *App) Start() error {
 	}
 	a.noteStore(opened, err)
 	a.authority.start(background, opened, grants)
-	a.store, a.stop = opened, stop
+	a.store, a.stop, a.detach = opened, stop, a.attachLimits(opened)
 	a.startBreakers(ctx, background)
 	if opened.Shared() {
 		a.running.Go(func() { a.beat(background, opened.Members()) })
@@ -263,6 +277,7 @@ func (a *App) Stop() error {
 	}
 	a.leave()
 	a.stop()
+	a.detach()
 	a.running.Wait()
 	return a.store.Close()
 }

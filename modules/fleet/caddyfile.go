@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-federation/caddy-federation/caddyfile/subdirective"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/limiter"
 	"github.com/caddy-federation/caddy-federation/store"
 )
 
@@ -32,6 +33,7 @@ import (
 //	    node          <slug> <url> { ... }
 //	    node_defaults { ... }
 //	    breaker       [off] { ... }
+//	    on_store_failure local | open | closed
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // federation
@@ -42,7 +44,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	block := subdirective.New("federation", append([]string{
-		"store", "enrollment", "node_urls", "node", "node_defaults", "breaker",
+		"store", "enrollment", "node_urls", "node", "node_defaults", "breaker", "on_store_failure",
 	}, tokenSubdirectives...)...)
 	for d.NextBlock(0) {
 		var err error
@@ -69,6 +71,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err = block.Once(d); err == nil {
 				a.Breaker = new(BreakerConfig)
 				err = a.Breaker.UnmarshalCaddyfile(d)
+			}
+		case "on_store_failure":
+			if a.OnStoreFailure, err = block.Value(d); err == nil {
+				if _, wrong := limiter.ParseFailure(a.OnStoreFailure); wrong != nil {
+					return d.Errf("federation: on_store_failure: %v", wrong)
+				}
 			}
 		default:
 			err = a.unmarshalTokens(d, block)

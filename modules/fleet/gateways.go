@@ -23,6 +23,9 @@ const (
 // gateways is what this gateway knows of the others that share its store.
 type gateways struct {
 	view atomic.Pointer[gatewaysView]
+	// seen is how many were alive when they were last heard of, this one
+	// included. It stays while the store is gone.
+	seen atomic.Int64
 	// running counts the configs that beat: two while one replaces the other.
 	running atomic.Int64
 }
@@ -88,6 +91,7 @@ func (a *App) beat(ctx context.Context, members store.Members) {
 		case err == nil:
 			heard = time.Now()
 			g.view.Store(a.viewOf(id, alive))
+			g.seen.Store(int64(len(alive)))
 		case time.Since(heard) > gatewayAlive:
 			g.view.Store(nil)
 		}

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/limiter"
 )
 
 // pool holds what is observed of each federation over config reloads, by the
@@ -21,6 +23,7 @@ type shared struct {
 	circuits *circuits
 	gateways gateways
 	store    storeHealth
+	limiter  *limiter.Limiter
 
 	mu      sync.Mutex
 	members map[memberKey]*member
@@ -49,7 +52,7 @@ func newMember(home *circuits, slug, url string) *member {
 func loadShared(name string) (*shared, error) {
 	value, _, err := pool.LoadOrNew(name, func() (caddy.Destructor, error) {
 		return &shared{
-			events: newEventQueue(), circuits: newCircuits(true),
+			events: newEventQueue(), circuits: newCircuits(true), limiter: limiter.New(limiter.MaxKeys),
 			members: make(map[memberKey]*member), used: make(map[*App]map[*member]bool),
 		}, nil
 	})
@@ -61,7 +64,10 @@ func loadShared(name string) (*shared, error) {
 
 // Destruct is called when the last config that used the federation is gone.
 // Requests that still run keep what they have; it is plain memory.
-func (s *shared) Destruct() error { return nil }
+func (s *shared) Destruct() error {
+	s.limiter.Close()
+	return nil
+}
 
 func (s *shared) member(slug, url string) *member {
 	s.mu.Lock()
