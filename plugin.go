@@ -5,6 +5,7 @@ package federation
 
 import (
 	_ "github.com/caddy-federation/caddy-federation/caddyfile"
+	_ "github.com/caddy-federation/caddy-federation/modules/auth"
 	_ "github.com/caddy-federation/caddy-federation/modules/balancer"
 	_ "github.com/caddy-federation/caddy-federation/modules/dialects"
 	_ "github.com/caddy-federation/caddy-federation/modules/fleet"

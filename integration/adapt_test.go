@@ -2,7 +2,10 @@ package integration
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,6 +74,8 @@ func TestTheDocsAdapt(t *testing.T) {
 				t.Setenv("FEDERATION_SECRET", "a secret of more than thirty-two bytes")
 				t.Setenv("SHOP_PASSWORD", "secret")
 				t.Setenv("REDIS_PASSWORD", "secret")
+				t.Setenv("SHOP_SECRET", "another secret of more than thirty-two bytes")
+				t.Setenv("FEDERATION_PEM", newPEM(t))
 				config, err := adapt(example[1])
 				if err != nil {
 					t.Fatalf("%v\n%s", err, example[1])
@@ -251,4 +256,44 @@ func TestEveryMistakeInJSONIsNamed(t *testing.T) {
 			t.Errorf("%s: error is %v, expected %q", c.app, err, c.says)
 		}
 	}
+}
+
+// TestEveryMistakeInADirectiveIsNamed: as TestEveryMistakeIsNamed, for
+// directives whose block stands in a site.
+func TestEveryMistakeInADirectiveIsNamed(t *testing.T) {
+	for _, c := range []struct{ directive, block, says string }{
+		{"federation_auth", "capabilty search", "federation_auth: unknown subdirective capabilty; did you mean capability?"},
+		{"federation_auth", "capability", "capability takes at least one argument"},
+		{"federation_auth", "capability search\ncapability actions", "capability is set twice"},
+		{"federation_auth", "capability `a\"b`", "visible ASCII"},
+		{"federation_auth", "allow jwt password", `unknown method "password"`},
+		{"federation_auth", "api_key_header \"X Y\"", "not a header name"},
+		{"federation_auth", "api_key_header Authorization", "not for API keys"},
+		{"federation_auth", "compat rails", "expected laravel"},
+		{"federation_auth", "compat", "compat takes one argument"},
+		{"federation_auth", "optional yes", "takes no argument"},
+	} {
+		_, err := adapt("http://127.0.0.1:8080 {\n" + c.directive + " {\n" + c.block + "\n}\n}\n")
+		if err == nil || !strings.Contains(err.Error(), c.says) || !regexp.MustCompile(`Caddyfile:\d+`).MatchString(err.Error()) {
+			t.Errorf("%s %s: error is %v, expected %q with file and line", c.directive, c.block, err, c.says)
+		}
+	}
+}
+
+// newPEM returns a file with a new Ed25519 key.
+func newPEM(t *testing.T) string {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

@@ -28,6 +28,8 @@ type Problem struct {
 	TraceID string
 	// Nodes is the report per node as a JSON array, or nil.
 	Nodes jsontext.Value
+	// NodeStatus is the state of a node that may not act, or empty.
+	NodeStatus string
 	// Compatible adds the members old clients read: success, error, message,
 	// and errors when Fields is set.
 	Compatible bool
@@ -48,6 +50,7 @@ type body struct {
 	TraceID    string              `json:"trace_id,omitempty"`
 	RetryAfter int64               `json:"retry_after,omitzero"`
 	Nodes      jsontext.Value      `json:"nodes,omitzero"`
+	NodeStatus string              `json:"node_status,omitempty"`
 	Success    *bool               `json:"success,omitempty"`
 	Error      string              `json:"error,omitempty"`
 	Message    string              `json:"message,omitempty"`
@@ -58,7 +61,7 @@ type body struct {
 func (p Problem) Write(w http.ResponseWriter, r *http.Request) error {
 	b := body{
 		Type: "about:blank", Title: http.StatusText(p.Status), Status: p.Status, Detail: p.Detail,
-		Instance: r.URL.Path, Code: p.Code, TraceID: p.TraceID, Nodes: p.Nodes,
+		Instance: r.URL.Path, Code: p.Code, TraceID: p.TraceID, Nodes: p.Nodes, NodeStatus: p.NodeStatus,
 	}
 	header := w.Header()
 	if p.RetryAfter > 0 {

@@ -1,0 +1,31 @@
+package auth
+
+import (
+	"errors"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// reasonAccepted is the reason of those who are let in.
+const reasonAccepted = "accepted"
+
+// requests counts over reloads; the labels have a fixed set of values.
+var requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddy", Subsystem: "federation", Name: "auth_requests_total",
+	Help: "Requests that federation_auth let in (reason accepted, by method) or refused (by reason).",
+}, []string{"method", "reason"})
+
+// registerMetrics makes the counter part of the config's metrics.
+func registerMetrics(ctx caddy.Context) {
+	registry := ctx.GetMetricsRegistry()
+	if registry == nil {
+		return
+	}
+	var already prometheus.AlreadyRegisteredError
+	if err := registry.Register(requests); err != nil && !errors.As(err, &already) {
+		caddy.Log().Named("http.handlers.federation_auth").Warn("the metrics of authentication are missing: " + err.Error())
+	}
+}
+
+func count(method, reason string) { requests.WithLabelValues(method, reason).Inc() }
