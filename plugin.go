@@ -5,6 +5,8 @@ package federation
 
 import (
 	_ "github.com/caddy-federation/caddy-federation/caddyfile"
+	_ "github.com/caddy-federation/caddy-federation/modules/admin"
+	_ "github.com/caddy-federation/caddy-federation/modules/admin/command"
 	_ "github.com/caddy-federation/caddy-federation/modules/auth"
 	_ "github.com/caddy-federation/caddy-federation/modules/balancer"
 	_ "github.com/caddy-federation/caddy-federation/modules/dialects"

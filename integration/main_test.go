@@ -17,12 +17,20 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-federation/caddy-federation"
 )
 
+// asCaddy makes this test program Caddy itself, for tests of its commands.
+const asCaddy = "CADDY_FEDERATION_TEST_AS_CADDY"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asCaddy) != "" {
+		caddycmd.Main()
+		return
+	}
 	// what Caddy keeps must not meet what a real one keeps
 	folder, err := os.MkdirTemp("", "caddy-federation-test")
 	if err != nil {

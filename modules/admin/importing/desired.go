@@ -67,7 +67,7 @@ type setting struct {
 }
 
 // settings are in the order in which changes are shown. What holds secrets
-// (credentials, header_up, transport) is not among them: it belongs in the
+// (credentials, keys, header_up, transport) is not among them: it belongs in the
 // Caddyfile, which wins over the registry.
 var settings = []setting{
 	{"name", func(c *Settings) any { return c.Name }, func(i *Settings, f Settings) { i.Name = f.Name }},

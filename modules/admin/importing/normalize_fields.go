@@ -20,6 +20,7 @@ const (
 	maxWord        = 255
 	maxDescription = 4000
 	maxMetadata    = 16 << 10
+	minAPIKey      = 32 // what can be guessed is no key
 )
 
 // text reads a field as one line of text: trimmed, without control
@@ -270,6 +271,10 @@ func (n *normalizer) readAPIKey() {
 			return
 		}
 	}
+	if len(key) < minAPIKey {
+		n.note("api_key", fmt.Sprintf("is shorter than %d characters and is not imported: give the node a new one", minAPIKey))
+		return
+	}
 	n.desired.APIKey = Secret(key)
 }
 
@@ -287,7 +292,7 @@ func (n *normalizer) readRest() {
 	for _, field := range slices.Sorted(maps.Keys(n.fields)) {
 		switch {
 		case n.fields[field] == nil, unread[field], slices.ContainsFunc(settings, func(s setting) bool { return s.name == field }):
-		case field == "credentials", field == "header_up", field == "transport":
+		case field == "credentials", field == "keys", field == "header_up", field == "transport":
 			n.note(field, "is not taken over: what can hold a secret belongs in the Caddyfile")
 		default:
 			n.note(cleanText(shortened(field)), "is no field of a node and is not read")

@@ -23,7 +23,7 @@ func TestAPlanShowsEveryFieldOldAndNew(t *testing.T) {
 	result := normalizeText(t, `[
 		{"name":"A","url":"https://a.test","keywords":["x","y"]},
 		{"name":"B","slug":"b","url":"https://b.test","weight":1,"status":"inactive","keywords":[]},
-		{"name":"C","url":"https://c.test","api_key":"k"},
+		{"name":"C","url":"https://c.test","api_key":"a-key-of-thirty-two-or-more-bytes"},
 		{"slug":"fixed","name":"fixed","url":"https://other.test","weight":2},
 		{"slug":"same-fixed","name":"same-fixed","url":"https://g.test"},
 		{"name":"Typo","url":"nowhere"}
@@ -89,7 +89,7 @@ func TestEverySettingOfANodeIsImportedOrKeptOutOnPurpose(t *testing.T) {
 	for _, s := range settings {
 		names = append(names, s.name)
 	}
-	names = append(names, "slug", "credentials", "header_up", "transport")
+	names = append(names, "slug", "credentials", "keys", "header_up", "transport")
 	node := reflect.TypeFor[fleet.NodeConfig]()
 	for i := range node.NumField() {
 		tag, _, _ := cut(node.Field(i).Tag.Get("json"))

@@ -1,0 +1,314 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-federation/caddy-federation/modules/admin"
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
+)
+
+func nodesCommand(o *options) *cobra.Command {
+	return group("nodes", "Lists, changes and imports nodes",
+		nodesLs(o), nodesGet(o), nodesAdd(o), nodesSet(o), nodesRm(o),
+		nodesState(o, "approve", "Lets nodes in that wait for it"),
+		nodesState(o, "enable", "Lets nodes work"),
+		nodesState(o, "drain", "Gives nodes no new work, and lets them finish"),
+		nodesState(o, "maintenance", "Takes nodes out while somebody works on them"),
+		nodesState(o, "disable", "Takes nodes out, and refuses their tokens"),
+		nodesPing(o), nodesPlan(o), nodesApply(o, false), nodesApply(o, true), nodesExport(o))
+}
+
+func nodePath(slug string, more ...string) string {
+	return strings.Join(append([]string{"nodes", url.PathEscape(slug)}, more...), "/")
+}
+
+func nodesLs(o *options) *cobra.Command {
+	var state, kind string
+	cmd := leaf(o, "ls", "Lists the nodes", cobra.NoArgs, func(ctx context.Context, s *session, _ []string) error {
+		var list admin.NodeList
+		if err := s.call(ctx, http.MethodGet, "nodes", nil, nil, &list); err != nil {
+			return err
+		}
+		list.Nodes = slices.DeleteFunc(list.Nodes, func(n fleet.NodeView) bool {
+			return state != "" && string(n.AdminState) != state || kind != "" && n.Type != kind
+		})
+		list.Count = len(list.Nodes)
+		return s.printNodes(list)
+	})
+	cmd.Flags().StringVar(&state, "state", "", "only those of this admin_state")
+	cmd.Flags().StringVar(&kind, "type", "", "only those of this type: child or master")
+	return cmd
+}
+
+func (s *session) printNodes(list admin.NodeList) error {
+	if s.json {
+		return s.printJSON(list)
+	}
+	t := s.table("SLUG", "NAME", "TYPE", "URL", "STATE", "HEALTH", "LATENCY", "FROM", "WHY")
+	for _, n := range list.Nodes {
+		why := n.HealthReason
+		if n.Refusal != "" && n.Refusal != string(n.AdminState) {
+			why = "not called: " + n.Refusal
+		}
+		t.row(nodeShade(n), n.Slug, n.Name, n.Type, n.URL, string(n.AdminState), string(n.Health), latency(n.Load.Latency), n.Source, why)
+	}
+	return t.flush()
+}
+
+func nodeShade(n fleet.NodeView) shade {
+	switch {
+	case n.AdminState == fleet.AdminDisabled:
+		return shadeFaint
+	case n.Health == fleet.HealthUnhealthy || n.AdminState == fleet.AdminEnabled && !n.Available:
+		return shadeBad
+	case n.AdminState != fleet.AdminEnabled || n.Health == fleet.HealthDegraded:
+		return shadeWarn
+	default:
+		return shadeNone
+	}
+}
+
+func latency(ms float64) string {
+	if ms == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(ms, 'f', 1, 64) + " ms"
+}
+
+func nodesGet(o *options) *cobra.Command {
+	return leaf(o, "get <node>", "Shows a node", cobra.ExactArgs(1), func(ctx context.Context, s *session, args []string) error {
+		var node fleet.NodeView
+		if err := s.call(ctx, http.MethodGet, nodePath(args[0]), nil, nil, &node); err != nil {
+			return err
+		}
+		return s.printNode(node)
+	})
+}
+
+func (s *session) printNode(n fleet.NodeView) error {
+	if s.json {
+		return s.printJSON(n)
+	}
+	var collections []string
+	for _, c := range n.Collections {
+		if c.Class != "" && c.Class != c.Name {
+			c.Name += " (" + c.Class + ")"
+		}
+		collections = append(collections, c.Name)
+	}
+	registered := ""
+	if n.Registered != nil {
+		registered = n.Registered.UTC().Format(time.RFC3339)
+	}
+	t := s.table()
+	for _, line := range [][2]string{
+		{"slug", n.Slug}, {"name", n.Name}, {"id", strconv.FormatInt(n.ID, 10)}, {"url", n.URL}, {"type", n.Type},
+		{"admin_state", string(n.AdminState)}, {"health", strings.TrimSpace(string(n.Health) + "  " + n.HealthReason)},
+		{"available", yesNo(n.Available, n.Refusal)}, {"dialect", n.Dialect}, {"version", n.Version},
+		{"weight", strconv.FormatFloat(n.Weight, 'g', -1, 64)}, {"group", n.Group}, {"required", yesNo(n.Required, "")},
+		{"capabilities", strings.Join(n.Capabilities, ", ")}, {"description", n.Description}, {"domains", strings.Join(n.Domains, ", ")},
+		{"data_types", strings.Join(n.DataTypes, ", ")}, {"keywords", strings.Join(n.Keywords, ", ")},
+		{"collections", strings.Join(collections, ", ")}, {"in flight", strconv.FormatInt(n.Load.InFlight, 10)},
+		{"latency", latency(n.Load.Latency)}, {"calls", counts(n.Load.Calls)}, {"source", n.Source}, {"registered_at", registered},
+		{"metadata", string(n.Metadata)},
+	} {
+		if line[1] != "" {
+			t.raw(line[0], line[1])
+		}
+	}
+	return t.flush()
+}
+
+func yesNo(is bool, why string) string {
+	text := "no"
+	if is {
+		text = "yes"
+	}
+	if why != "" {
+		text += ": " + why
+	}
+	return text
+}
+
+func nodesAdd(o *options) *cobra.Command {
+	var settings *settingFlags
+	cmd := leaf(o, "add <node> <url>", "Adds a node", cobra.ExactArgs(2), func(ctx context.Context, s *session, args []string) error {
+		body, err := settings.changed(s.cmd)
+		if err != nil {
+			return err
+		}
+		body["slug"], body["url"] = args[0], args[1]
+		var node fleet.NodeView
+		if err := s.call(ctx, http.MethodPost, "nodes", nil, body, &node); err != nil {
+			return err
+		}
+		s.say("Node %s is added.", plain(node.Slug))
+		return s.printNode(node)
+	})
+	settings = newSettingFlags(cmd)
+	return cmd
+}
+
+func nodesSet(o *options) *cobra.Command {
+	var settings *settingFlags
+	var unset []string
+	var address string
+	cmd := leaf(o, "set <node>", "Changes settings of a node", cobra.ExactArgs(1), func(ctx context.Context, s *session, args []string) error {
+		body, err := settings.changed(s.cmd)
+		if err != nil {
+			return err
+		}
+		if address != "" {
+			body["url"] = address
+		}
+		for _, name := range unset {
+			name = strings.ReplaceAll(name, "-", "_")
+			if _, set := body[name]; set {
+				return usage("%s is both set and unset", name)
+			}
+			body[name] = nil
+		}
+		if len(body) == 0 {
+			return usage("there is nothing to change: name a setting, such as --weight 2, or --unset weight")
+		}
+		var node fleet.NodeView
+		if err := s.call(ctx, http.MethodPatch, nodePath(args[0]), nil, body, &node); err != nil {
+			return err
+		}
+		s.say("Node %s is changed.", plain(node.Slug))
+		return s.printNode(node)
+	})
+	settings = newSettingFlags(cmd)
+	cmd.Flags().StringVar(&address, "url", "", "where the node lives")
+	cmd.Flags().StringSliceVar(&unset, "unset", nil, "settings that go back to their defaults")
+	return cmd
+}
+
+func nodesRm(o *options) *cobra.Command {
+	return leaf(o, "rm <node>...", "Unregisters nodes; their tokens die", cobra.MinimumNArgs(1), func(ctx context.Context, s *session, args []string) error {
+		return s.each(args, func(slug string) error {
+			if err := s.call(ctx, http.MethodDelete, nodePath(slug), nil, nil, nil); err != nil {
+				return err
+			}
+			s.say("Node %s is gone.", plain(slug))
+			return nil
+		})
+	})
+}
+
+func nodesState(o *options, word, short string) *cobra.Command {
+	return leaf(o, word+" <node>...", short, cobra.MinimumNArgs(1), func(ctx context.Context, s *session, args []string) error {
+		list := admin.NodeList{Nodes: []fleet.NodeView{}}
+		err := s.each(args, func(slug string) error {
+			var node fleet.NodeView
+			if err := s.call(ctx, http.MethodPost, nodePath(slug, word), nil, nil, &node); err != nil {
+				return err
+			}
+			list.Nodes = append(list.Nodes, node)
+			return nil
+		})
+		list.Count = len(list.Nodes)
+		if list.Count == 0 {
+			return err
+		}
+		return errors.Join(s.printNodes(list), err)
+	})
+}
+
+// each does something to each of several. One that fails holds up no other.
+func (s *session) each(names []string, do func(string) error) error {
+	failed := 0
+	for _, name := range names {
+		err := do(name)
+		switch code := exitCode(err); {
+		case err == nil:
+			continue
+		case len(names) == 1, code == exitUnreachable, code == exitTimeout:
+			return err
+		}
+		failed++
+		s.say("caddy federation: %s: %s", plain(name), plain(err.Error()))
+	}
+	return someFailed(failed, len(names))
+}
+
+// someFailed is the exit code of several things.
+func someFailed(failed, of int) error {
+	switch {
+	case failed == 0:
+		return nil
+	case failed < of:
+		return &failure{exitPartial, fmt.Errorf("%d of %d failed", failed, of)}
+	case of == 1: // and what was said of it is enough
+		return &failure{code: exitFailed}
+	default:
+		return &failure{exitFailed, fmt.Errorf("all %d failed", of)}
+	}
+}
+
+func nodesPing(o *options) *cobra.Command {
+	cmd := leaf(o, "ping [node]...", "Asks nodes how they are, now", cobra.ArbitraryArgs, func(ctx context.Context, s *session, args []string) error {
+		if len(args) == 0 {
+			var list admin.NodeList
+			if err := s.call(ctx, http.MethodGet, "nodes", nil, nil, &list); err != nil {
+				return err
+			}
+			for _, node := range list.Nodes {
+				if node.AdminState != fleet.AdminPending && node.AdminState != fleet.AdminDisabled {
+					args = append(args, node.Slug)
+				}
+			}
+		}
+		pings := []admin.Ping{}
+		for _, slug := range args {
+			var ping admin.Ping
+			if err := s.call(ctx, http.MethodPost, nodePath(slug, "ping"), nil, nil, &ping); err != nil {
+				return err
+			}
+			pings = append(pings, ping)
+		}
+		if err := s.printPings(pings); err != nil {
+			return err
+		}
+		return someFailed(unwell(pings), len(pings))
+	})
+	cmd.Long = "Asks nodes how they are, now: those named, else all that are not disabled or\npending. The exit code is 5 when some do not answer or are unhealthy, 6 when all."
+	return cmd
+}
+
+func unwell(pings []admin.Ping) (n int) {
+	for _, p := range pings {
+		if p.Outcome != fleet.OutcomeOK || p.Health == fleet.HealthUnhealthy {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *session) printPings(pings []admin.Ping) error {
+	if s.json {
+		return s.printJSON(map[string]any{"pings": pings})
+	}
+	t := s.table("NODE", "HEALTH", "TOOK", "HTTP", "DIALECT", "VERSION", "WHY")
+	for _, p := range pings {
+		how, status := shadeNone, ""
+		if p.Outcome != fleet.OutcomeOK || p.Health == fleet.HealthUnhealthy {
+			how = shadeBad
+		}
+		if p.HTTPStatus != 0 {
+			status = strconv.Itoa(p.HTTPStatus)
+		}
+		t.row(how, p.Node, string(p.Health), latency(p.TookMS), status, p.Dialect, p.Version, p.Reason+p.Error)
+	}
+	return t.flush()
+}

@@ -1,0 +1,114 @@
+package command
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
+)
+
+// settingFlags are the settings of a node as flags. Those that can hold a
+// secret are none: arguments are seen in the process list.
+type settingFlags struct {
+	texts map[string]*string
+	lists map[string]*[]string
+
+	weight      float64
+	required    bool
+	timeout     time.Duration
+	maxRequests int
+}
+
+// newSettingFlags adds the flags to a command.
+func newSettingFlags(cmd *cobra.Command) *settingFlags {
+	s := &settingFlags{texts: make(map[string]*string), lists: make(map[string]*[]string)}
+	flags := cmd.Flags()
+	for _, text := range [][2]string{
+		{"name", "a name for people"},
+		{"type", "child or master"},
+		{"dialect", "how the node is spoken to, such as auto, laravel or gateway"},
+		{"group", "the name of the replicas that hold the same documents"},
+		{"subject", "the sub of tokens that are sent to the node"},
+		{"description", "what the node holds"},
+		{"version", "the node's software"},
+		{"metadata", "a JSON object that is kept and shown"},
+		{"admin-state", "enabled, draining, maintenance or disabled"},
+		{"max-response-size", "how large an answer may be, such as 8MiB"},
+	} {
+		s.texts[text[0]] = flags.String(text[0], "", text[1])
+	}
+	for _, list := range [][2]string{
+		{"capabilities", "what the node may do, such as search,actions"},
+		{"domains", "fields of knowledge"},
+		{"data-types", "kinds of data"},
+		{"keywords", "words that the node is good for"},
+		{"collections", `collections, as name or name=class`},
+	} {
+		s.lists[list[0]] = flags.StringSlice(list[0], nil, list[1])
+	}
+	flags.Float64Var(&s.weight, "weight", 1, "the node's share, above 0 and at most 1000")
+	flags.BoolVar(&s.required, "required", false, "an answer without this node is a failure")
+	flags.DurationVar(&s.timeout, "timeout", 5*time.Second, "the longest single call to the node")
+	flags.IntVar(&s.maxRequests, "max-requests", 64, "how many calls to the node may run at once")
+	return s
+}
+
+// changed returns the settings whose flags were given, by their JSON names.
+func (s *settingFlags) changed(cmd *cobra.Command) (map[string]any, error) {
+	body := make(map[string]any)
+	given := cmd.Flags().Changed
+	for flag, text := range s.texts {
+		if !given(flag) {
+			continue
+		}
+		switch flag {
+		case "dialect":
+			body["dialect"] = map[string]string{"dialect": *text}
+		case "metadata":
+			if !json.Valid([]byte(*text)) || !strings.HasPrefix(strings.TrimSpace(*text), "{") {
+				return nil, usage("--metadata is no JSON object")
+			}
+			body["metadata"] = json.RawMessage(*text)
+		case "max-response-size":
+			size, err := humanize.ParseBytes(*text)
+			if err != nil || size == 0 || size > 1<<40 {
+				return nil, usage("--max-response-size %q is no size, expected one such as 8MiB", *text)
+			}
+			body["max_response_size"] = size
+		default:
+			body[strings.ReplaceAll(flag, "-", "_")] = *text
+		}
+	}
+	for flag, list := range s.lists {
+		if !given(flag) {
+			continue
+		}
+		if flag != "collections" {
+			body[strings.ReplaceAll(flag, "-", "_")] = *list
+			continue
+		}
+		collections := []fleet.Collection{}
+		for _, entry := range *list {
+			name, class, _ := strings.Cut(entry, "=")
+			collections = append(collections, fleet.Collection{Name: name, Class: class})
+		}
+		body["collections"] = collections
+	}
+	if given("weight") {
+		body["weight"] = s.weight
+	}
+	if given("required") {
+		body["required"] = s.required
+	}
+	if given("timeout") {
+		body["timeout"] = s.timeout.String()
+	}
+	if given("max-requests") {
+		body["max_requests"] = s.maxRequests
+	}
+	return body, nil
+}
