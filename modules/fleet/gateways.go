@@ -23,9 +23,6 @@ const (
 // gateways is what this gateway knows of the others that share its store.
 type gateways struct {
 	view atomic.Pointer[gatewaysView]
-	// seen is how many were alive when they were last heard of, this one
-	// included. It stays while the store is gone.
-	seen atomic.Int64
 	// running counts the configs that beat: two while one replaces the other.
 	running atomic.Int64
 }
@@ -45,7 +42,8 @@ type peersOfNode struct {
 
 // gatewayWord is what a gateway tells the others.
 type gatewayWord struct {
-	Nodes map[string]nodeWord `json:"nodes,omitempty"`
+	Gateway Gateway             `json:"gateway"`
+	Nodes   map[string]nodeWord `json:"nodes,omitempty"`
 }
 
 // nodeWord is what it tells of one node; what is 0 is not told.
@@ -83,17 +81,21 @@ func (a *App) beat(ctx context.Context, members store.Members) {
 	defer ticker.Stop()
 	traffic := make(map[*member]trafficSeen)
 	heard, failing := time.Now(), false
+	self := Gateway{Host: hostName(), Version: version(), Config: a.configHash()}
 	for {
 		bounded, cancel := context.WithTimeout(ctx, gatewayTimeout)
-		alive, _, err := members.Beat(bounded, store.Member{ID: id, Data: a.word(traffic)}, gatewayAlive)
+		self.Skew = a.Members().Skew
+		sent := time.Now()
+		alive, storeNow, err := members.Beat(bounded, store.Member{ID: id, Data: a.word(self, traffic)}, gatewayAlive)
 		cancel()
 		switch {
 		case err == nil:
 			heard = time.Now()
 			g.view.Store(a.viewOf(id, alive))
-			g.seen.Store(int64(len(alive)))
+			a.noteMembers(alive, storeNow, sent, heard)
 		case time.Since(heard) > gatewayAlive:
 			g.view.Store(nil)
+			a.loseMembers()
 		}
 		if (err != nil) != failing && ctx.Err() == nil {
 			if failing = err != nil; failing {
@@ -122,9 +124,9 @@ type trafficSeen struct {
 	at    time.Time
 }
 
-// word is what this gateway tells of the nodes.
-func (a *App) word(traffic map[*member]trafficSeen) []byte {
-	now, word := time.Now(), gatewayWord{Nodes: make(map[string]nodeWord)}
+// word is what this gateway tells of itself and the nodes.
+func (a *App) word(self Gateway, traffic map[*member]trafficSeen) []byte {
+	now, word := time.Now(), gatewayWord{Gateway: self, Nodes: make(map[string]nodeWord)}
 	nodes := a.Snapshot().Nodes
 	stands := make(map[*member]bool, len(nodes))
 	for _, n := range nodes {

@@ -112,4 +112,9 @@ func (a *App) attachLimits(opened store.Store) (detach func()) {
 }
 
 // gateways is how many gateways were last seen alive, this one included.
-func (a *App) gateways() int { return int(max(a.shared.gateways.seen.Load(), 1)) }
+func (a *App) gateways() int {
+	if members := a.shared.membership.current.Load(); members != nil {
+		return members.Count()
+	}
+	return 1
+}

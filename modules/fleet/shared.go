@@ -25,6 +25,8 @@ type shared struct {
 	store    storeHealth
 	limiter  *limiter.Limiter
 
+	membership membership
+
 	mu      sync.Mutex
 	members map[memberKey]*member
 	// used are the members that each config has nodes for.
