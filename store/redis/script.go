@@ -200,18 +200,26 @@ func (s *Store) runFor(ctx context.Context, limit time.Duration, what string, c 
 	bounded, cancel := bound(ctx, limit)
 	defer cancel()
 	r, err := c.eval(bounded, s, keys, args...)
-	if err == nil {
-		return r, nil
-	}
-	if left := ctx.Err(); left != nil {
-		return nil, fmt.Errorf("%s: %w", what, left)
-	}
 	for _, known := range verdicts {
 		if errors.Is(err, known) {
 			return r, fmt.Errorf("%s: %w", what, err)
 		}
 	}
-	return nil, fmt.Errorf("%s: %w", what, plain(err))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, bounded.plain(ctx, err))
+	}
+	return r, nil
+}
+
+// plain says what happened to a command of the caller that ctx belongs to.
+func (c call) plain(ctx context.Context, err error) error {
+	if left := ctx.Err(); left != nil {
+		return left
+	}
+	if !c.own && timedOut(err) {
+		return context.DeadlineExceeded // the caller's, a moment early
+	}
+	return plain(err)
 }
 
 // bound gives a command its deadline.

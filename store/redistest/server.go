@@ -186,7 +186,7 @@ func (s *Server) Do(args ...string) string {
 // Clients is the number of connections to the server, this one not counted.
 func (s *Server) Clients() int {
 	s.t.Helper()
-	return strings.Count(s.Do("CLIENT", "LIST"), "addr=") - 1
+	return strings.Count(s.Do("CLIENT", "LIST"), " addr=") - 1
 }
 
 // try sends a command on a connection of its own.
