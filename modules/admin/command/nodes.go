@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-federation/caddy-federation/modules/admin"
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
 )
 
 func nodesCommand(o *options) *cobra.Command {
@@ -119,7 +120,8 @@ func (s *session) printNode(n fleet.NodeView) error {
 		{"capabilities", strings.Join(n.Capabilities, ", ")}, {"description", n.Description}, {"domains", strings.Join(n.Domains, ", ")},
 		{"data_types", strings.Join(n.DataTypes, ", ")}, {"keywords", strings.Join(n.Keywords, ", ")},
 		{"collections", strings.Join(collections, ", ")}, {"in flight", strconv.FormatInt(n.Load.InFlight, 10)},
-		{"latency", latency(n.Load.Latency)}, {"calls", counts(n.Load.Calls)}, {"source", n.Source}, {"registered_at", registered},
+		{"latency", latency(n.Load.Latency)}, {"calls", counts(n.Load.Calls)}, {"last hour", lastHour(n.Recent)},
+		{"last error", lastError(n.Recent.LastError)}, {"breaker", breakerInWords(n.Breaker)}, {"source", n.Source}, {"registered_at", registered},
 		{"metadata", string(n.Metadata)},
 	} {
 		if line[1] != "" {
@@ -127,6 +129,43 @@ func (s *session) printNode(n fleet.NodeView) error {
 		}
 	}
 	return t.flush()
+}
+
+// lastHour tells how the calls of the last hour went.
+func lastHour(r fleet.Recent) string {
+	if r.SuccessRate == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%.1f%% of %d calls ok", 100**r.SuccessRate, r.Calls)
+	if r.Latency != nil {
+		text += fmt.Sprintf(", p50 %s, p95 %s, p99 %s", latency(r.Latency.P50), latency(r.Latency.P95), latency(r.Latency.P99))
+	}
+	return text
+}
+
+func lastError(e *fleet.CallError) string {
+	if e == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s) at %s", e.Reason, e.Outcome, e.At.UTC().Format(time.RFC3339))
+}
+
+// breakerInWords is empty for one that lets everything through.
+func breakerInWords(b fleet.BreakerStatus) string {
+	if b.State == breaker.Closed && b.Share >= 1 {
+		return ""
+	}
+	text := string(b.State)
+	if b.State == breaker.Closed { // on its way back
+		text += fmt.Sprintf(", lets %.0f%% of the calls through", 100*b.Share)
+	}
+	if b.Reason != "" {
+		text += ": " + b.Reason
+	}
+	if !b.Until.IsZero() {
+		text += ", until " + b.Until.UTC().Format(time.RFC3339)
+	}
+	return text
 }
 
 func yesNo(is bool, why string) string {

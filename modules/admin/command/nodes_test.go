@@ -1,0 +1,27 @@
+package command
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
+)
+
+func TestWhatIsKnownOfANodeInWords(t *testing.T) {
+	at := time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC)
+	rate := 0.975
+	for want, got := range map[string]string{
+		"": breakerInWords(fleet.BreakerStatus{State: breaker.Closed, Share: 1}) + lastHour(fleet.Recent{}) + lastError(nil),
+		"open: 5 hard failures in a row, until 2026-11-25T08:00:00Z": breakerInWords(fleet.BreakerStatus{State: breaker.Open, Reason: "5 hard failures in a row", Until: at}),
+		"closed, lets 10% of the calls through":                      breakerInWords(fleet.BreakerStatus{State: breaker.Closed, Share: 0.1}),
+		"97.5% of 40 calls ok, p50 1.0 ms, p95 2.5 ms, p99 3.0 ms": lastHour(fleet.Recent{
+			SuccessRate: &rate, Calls: 40, Latency: &fleet.Quantiles{P50: 1, P95: 2.5, P99: 3},
+		}),
+		"the node refused the connection (hard) at 2026-11-25T08:00:00Z": lastError(&fleet.CallError{At: at, Outcome: fleet.OutcomeHard, Reason: "the node refused the connection"}),
+	} {
+		if got != want {
+			t.Errorf("%q, expected %q", got, want)
+		}
+	}
+}
