@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,42 +39,6 @@ func (g *grants) revoked(id, node string, issuedAt int64) bool {
 	}
 	epoch, found := g.epochs[node]
 	return found && issuedAt <= epoch
-}
-
-// apiKey is one key.
-type apiKey struct {
-	hash, id, node string
-	expires        time.Time
-	data           apiKeyData
-	caller         atomic.Pointer[resolved]
-}
-
-// apiKeyData is what is stored with a key.
-type apiKeyData struct {
-	// Name is the caller's, when the key belongs to no node.
-	Name string `json:"name,omitempty"`
-	// Capabilities are the caller's. A node's key has those of the node.
-	Capabilities []string  `json:"capabilities,omitempty"`
-	Created      time.Time `json:"created"`
-	Imported     bool      `json:"imported,omitempty"`
-}
-
-// resolve finds whom the key stands for.
-func (k *apiKey) resolve(snapshot *Snapshot) (*Identity, *AuthError) {
-	identity := &Identity{ID: k.data.Name, Name: k.data.Name, Type: TypeClient, Capabilities: k.data.Capabilities}
-	if k.node != "" {
-		node := snapshot.Node(k.node)
-		if node == nil {
-			return nil, errUnknownNode
-		}
-		if err := mayAct(node); err != nil {
-			return nil, err
-		}
-		identity = identityOfNode(node)
-		identity.Capabilities = intersection(node.Capabilities, node.Capabilities)
-	}
-	identity.Method, identity.TokenID, identity.Expires = "api_key", k.id, k.expires
-	return identity, nil
 }
 
 func formatID(id int64) string { return strconv.FormatInt(id, 10) }

@@ -2,11 +2,8 @@ package fleet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -22,10 +19,6 @@ var (
 	ErrInvalidRefresh = errors.New("invalid refresh token")
 	// ErrCannotSign: the federation has no key that may sign.
 	ErrCannotSign = errors.New("the federation has no key that may sign; add `key <kid> hs256 <secret>`")
-	// ErrKeyExists: the API key, or a key of this name, is there already.
-	ErrKeyExists = errors.New("there is such a key already")
-	// ErrBadKey: the text or name cannot be an API key's.
-	ErrBadKey = errors.New("not fit for an api key")
 )
 
 // IssueTokens gives a node an access token and the first refresh token of a
@@ -262,122 +255,6 @@ func (a *App) RevokeNode(ctx context.Context, slug string) error {
 	}
 	a.Emit("node_revoked", slug, nil)
 	return nil
-}
-
-// NewAPIKey gives a node a new API key. The key is returned once and never
-// again; id names it from then on.
-func (a *App) NewAPIKey(ctx context.Context, node *Node) (key, id string, err error) {
-	key, id = token.NewAPIKey()
-	return key, id, a.putKey(ctx, store.APIKey{Hash: token.Hash(key), ID: id, Node: node.Slug}, apiKeyData{})
-}
-
-// NewClientKey gives a caller that is no node an API key of its own. The name
-// is a slug that no node has; expires may be zero.
-func (a *App) NewClientKey(ctx context.Context, name string, capabilities []string, expires time.Time) (key, id string, err error) {
-	if !ValidSlug(name) || name == FederatedID || a.Snapshot().Node(name) != nil {
-		return "", "", fmt.Errorf("name %q: %w: expected a slug that no node has", name, ErrBadKey)
-	}
-	key, id = token.NewAPIKey()
-	capabilities = slices.Clone(capabilities)
-	slices.Sort(capabilities)
-	return key, id, a.putKey(ctx, store.APIKey{Hash: token.Hash(key), ID: id, Expires: expires}, apiKeyData{Name: name, Capabilities: slices.Compact(capabilities)})
-}
-
-// ImportAPIKey lets a node go on with the API key that another system gave
-// it. Only its hash is kept. The same key again is no error.
-func (a *App) ImportAPIKey(ctx context.Context, node *Node, plain string) error {
-	if !token.Importable(plain) {
-		return fmt.Errorf("%w: expected 32 to 255 visible characters", ErrBadKey)
-	}
-	hash := token.Hash(plain)
-	err := a.putKey(ctx, store.APIKey{Hash: hash, ID: "imported-" + hash[:12], Node: node.Slug}, apiKeyData{Imported: true})
-	if !errors.Is(err, ErrKeyExists) {
-		return err
-	}
-	opened, openErr := a.opened()
-	if openErr != nil {
-		return openErr
-	}
-	if known, getErr := opened.Tokens().Key(ctx, hash); getErr == nil && known.Node == node.Slug {
-		return nil
-	}
-	return err
-}
-
-func (a *App) putKey(ctx context.Context, key store.APIKey, data apiKeyData) error {
-	opened, err := a.opened()
-	if err != nil {
-		return err
-	}
-	if data.Created, err = opened.Now(ctx); err != nil {
-		return fmt.Errorf("storing an api key: %w", err)
-	}
-	if key.Data, err = json.Marshal(data); err != nil {
-		return err
-	}
-	if err := opened.Tokens().PutKey(ctx, key); errors.Is(err, store.ErrExists) {
-		return ErrKeyExists
-	} else if err != nil {
-		return err
-	}
-	a.Emit("api_key_created", key.Node, map[string]any{"key": key.ID, "name": data.Name})
-	return a.authority.read(ctx, opened.Tokens())
-}
-
-// APIKey is what may be told of an API key.
-type APIKey struct {
-	ID           string    `json:"id"`
-	Node         string    `json:"node,omitempty"`
-	Name         string    `json:"name,omitempty"`
-	Capabilities []string  `json:"capabilities,omitempty"`
-	Created      time.Time `json:"created"`
-	Expires      time.Time `json:"expires,omitzero"`
-	Imported     bool      `json:"imported,omitempty"`
-}
-
-// APIKeys lists the keys of a node, or all when it is empty.
-func (a *App) APIKeys(node string) []APIKey {
-	g := a.authority.current()
-	if g == nil {
-		return nil
-	}
-	var list []APIKey
-	for _, keys := range []map[string]*apiKey{g.byID, g.imported} {
-		for _, key := range keys {
-			if node == "" || key.node == node {
-				list = append(list, APIKey{key.id, key.node, key.data.Name, key.data.Capabilities, key.data.Created, key.expires, key.data.Imported})
-			}
-		}
-	}
-	slices.SortFunc(list, func(a, b APIKey) int { return strings.Compare(a.ID, b.ID) })
-	return list
-}
-
-// DeleteAPIKey kills the API key with the id; [store.ErrNotFound] when there
-// is none.
-func (a *App) DeleteAPIKey(ctx context.Context, id string) error {
-	opened, err := a.opened()
-	if err != nil {
-		return err
-	}
-	keys, err := opened.Tokens().Keys(ctx, "")
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if key.ID == id {
-			return a.deleteKey(ctx, opened, key)
-		}
-	}
-	return fmt.Errorf("api key %q: %w", id, store.ErrNotFound)
-}
-
-func (a *App) deleteKey(ctx context.Context, opened store.Store, key store.APIKey) error {
-	if err := opened.Tokens().DeleteKey(ctx, key.Hash); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	a.Emit("api_key_revoked", key.Node, map[string]any{"key": key.ID})
-	return a.authority.read(ctx, opened.Tokens())
 }
 
 // JWKS is the public keys that verify the federation's tokens, as a JWKS
