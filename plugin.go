@@ -12,6 +12,7 @@ import (
 	_ "github.com/caddy-federation/caddy-federation/modules/dialects"
 	_ "github.com/caddy-federation/caddy-federation/modules/fleet"
 	_ "github.com/caddy-federation/caddy-federation/modules/index"
+	_ "github.com/caddy-federation/caddy-federation/modules/nodeapi"
 	_ "github.com/caddy-federation/caddy-federation/modules/ratelimit"
 	_ "github.com/caddy-federation/caddy-federation/modules/search"
 	_ "github.com/caddy-federation/caddy-federation/store/bolt"

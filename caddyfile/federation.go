@@ -14,6 +14,7 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("federation", parseFederation)
 	httpcaddyfile.RegisterDirectiveOrder("federation_rate_limit", httpcaddyfile.After, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("federation_auth", httpcaddyfile.Before, "basic_auth")
+	httpcaddyfile.RegisterDirectiveOrder("federation_nodes", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterDirectiveOrder("federation_search", httpcaddyfile.Before, "reverse_proxy")
 	httpcaddyfile.RegisterDirectiveOrder("federation_index", httpcaddyfile.Before, "reverse_proxy")
 }

@@ -226,6 +226,25 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 	}
 }
 
+// TestEveryMistakeInASiteIsNamed: the directives that stand in a site alone.
+func TestEveryMistakeInASiteIsNamed(t *testing.T) {
+	for line, says := range map[string]string{
+		"federation_nodes {\n compat larvel\n}":                   "compat: unknown larvel; did you mean laravel?",
+		"federation_nodes {\n compat\n}":                          "compat takes one argument",
+		"federation_nodes {\n compat laravel\n compat laravel\n}": "compat is set twice",
+		"federation_nodes {\n compta laravel\n}":                  "did you mean compat?",
+		"federation_nodes /x y":                                   "wrong argument count",
+		"federation /x":                                           "is no prefix as in /federation/*",
+		"federation /x/* /y/*":                                    "wrong argument count",
+		"federation {\n rate 5\n}":                                "takes no block",
+	} {
+		_, err := adapt(":8080 {\n" + line + "\n}\n")
+		if err == nil || !strings.Contains(err.Error(), says) || !regexp.MustCompile(`Caddyfile:\d+`).MatchString(err.Error()) {
+			t.Errorf("%s: error is %v, expected %q with file and line", line, err, says)
+		}
+	}
+}
+
 // TestEveryMistakeInJSONIsNamed: JSON may say what a Caddyfile cannot.
 func TestEveryMistakeInJSONIsNamed(t *testing.T) {
 	for _, c := range []struct{ app, says string }{

@@ -419,3 +419,18 @@ func (a *App) allowURL(ctx context.Context, u *url.URL) error {
 	}
 	return nil
 }
+
+// Config is the registration as an operator's settings. The error is a [NodeError].
+func (r *Registration) Config() (NodeConfig, error) {
+	if _, err := r.normalize(); err != nil {
+		return NodeConfig{}, err
+	}
+	c := NodeConfig{
+		Slug: r.Slug, URL: r.URL, Name: r.Name, Type: r.Type, Capabilities: r.Capabilities, Description: r.Description,
+		Domains: r.Domains, Keywords: r.Keywords, DataTypes: r.DataTypes, Collections: r.Collections,
+	}
+	if r.Dialect != "" && r.Dialect != "auto" {
+		c.DialectRaw = json.RawMessage(`{"dialect":"` + r.Dialect + `"}`)
+	}
+	return c, nil
+}

@@ -1,0 +1,71 @@
+package caddyfile
+
+import (
+	_ "embed"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("federation", parseSugar)
+	httpcaddyfile.RegisterDirectiveOrder("federation", httpcaddyfile.Before, "handle")
+}
+
+// sugar is what the site directive stands for, as a Caddyfile.
+//
+//go:embed sugar.caddyfile
+var sugar string
+
+// parseSugar reads the site directive. Syntax:
+//
+//	federation [/prefix/* | @<matcher>]
+//
+// It is the lines of sugar.caddyfile: with a prefix, below it and with the
+// prefix taken away; with a matcher, for the requests that match. Its paths
+// are answered here, all others go on to the rest of the site.
+func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // federation
+	var matcher caddy.ModuleMap
+	prefix := ""
+	if h.NextArg() {
+		switch argument := h.Val(); {
+		case argument == "*":
+		case strings.HasPrefix(argument, "@"):
+			h.Prev()
+			var err error
+			if matcher, err = h.ExtractMatcherSet(); err != nil {
+				return nil, err
+			}
+			h.Next()
+		case len(argument) > 2 && strings.HasPrefix(argument, "/") && strings.HasSuffix(argument, "/*") && strings.Count(argument, "*") == 1:
+			prefix = argument
+		default:
+			return nil, h.Errf("federation: %s is no prefix as in /federation/*, and no @matcher", argument)
+		}
+	}
+	if h.NextArg() {
+		return nil, h.ArgErr()
+	}
+	if h.NextBlock(0) {
+		return nil, h.Errf("federation: the site directive takes no block; for other settings write the lines that it stands for, as caddy adapt shows them")
+	}
+	lines := "federation {\n" + sugar + "}\n"
+	if prefix != "" {
+		lines = "federation {\nhandle_path " + prefix + " {\n" + sugar + "}\n}\n"
+	}
+	tokens, err := caddyfile.Tokenize([]byte(lines), h.File())
+	if err != nil {
+		return nil, err
+	}
+	for i := range tokens {
+		tokens[i].File, tokens[i].Line = h.File(), h.Line()+tokens[i].Line-1
+	}
+	subroute, err := httpcaddyfile.ParseSegmentAsSubroute(h.WithDispenser(caddyfile.NewDispenser(tokens)))
+	if err != nil {
+		return nil, err
+	}
+	return h.NewRoute(matcher, subroute), nil
+}

@@ -1,0 +1,427 @@
+package integration
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	fleetSecret  = "orchard-gateway-fixture-secret-2026-0001"
+	enrollSecret = "an enrollment secret of the tests"
+)
+
+// registryGateway runs a gateway that nodes on this machine can register with.
+func registryGateway(t testing.TB, block, site string) gateway {
+	t.Helper()
+	port := freePort(t)
+	load(t, fmt.Sprintf(`{
+	admin off
+	auto_https off
+	grace_period 2s
+	log {
+		level ERROR
+	}
+	federation test {
+		store memory
+		key main hs256 %s
+		enrollment secret %q
+		node_urls 127.0.0.0/8
+		%s
+	}
+}
+http://127.0.0.1:%d {
+	%s
+}
+`, fleetSecret, enrollSecret, block, port, site))
+	return gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
+}
+
+// openNodes lets anybody at the endpoints that check for themselves, and who
+// has a token at all of them.
+const openNodes = `
+	@open path /v1/health* /v1/tokens/* /.well-known/* /api/ai-engine/health /api/ai-engine/register /api/ai-engine/refresh-token
+	@register {
+		path /v1/nodes
+		method POST
+	}
+	handle @open {
+		federation_nodes {
+			compat laravel
+		}
+	}
+	handle @register {
+		federation_nodes
+	}
+	handle /v1/* {
+		federation_auth
+		federation_nodes
+	}
+	route {
+		federation_auth {
+			compat laravel
+		}
+		federation_nodes {
+			compat laravel
+		}
+		header Content-Type application/json
+		respond ` + "`{\"message\":\"\"}`" + ` 404
+	}`
+
+// reply is an answer with its JSON.
+type reply struct {
+	status int
+	header http.Header
+	raw    string
+	body   map[string]any
+}
+
+func (r reply) text(path ...string) string {
+	var value any = r.body
+	for _, name := range path {
+		object, _ := value.(map[string]any)
+		value = object[name]
+	}
+	return fmt.Sprint(value)
+}
+
+// call sends a request; headers are name, value, name, value.
+func (g gateway) call(method, path, body string, headers ...string) reply {
+	g.Helper()
+	var reader io.Reader = http.NoBody
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	request, err := http.NewRequest(method, g.url+path, reader)
+	if err != nil {
+		g.Fatal(err)
+	}
+	request.Header.Set("Accept", "application/json")
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		g.Fatal(err)
+	}
+	r := reply{status: response.StatusCode, header: response.Header, raw: string(text)}
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &r.body); err != nil {
+			g.Fatalf("%s %s answers %d with %s: %v", method, path, r.status, text, err)
+		}
+	}
+	described(g, method, path, r)
+	return r
+}
+
+// expects fails unless the answer has the status.
+func (g gateway) expects(status int, r reply) reply {
+	g.Helper()
+	if r.status != status {
+		g.Fatalf("status %d, expected %d: %s", r.status, status, r.raw)
+	}
+	return r
+}
+
+// enrolled registers a node and returns its access and refresh tokens.
+func (g gateway) enrolled(name, url string) (access, refresh string) {
+	g.Helper()
+	r := g.expects(http.StatusCreated, g.call(http.MethodPost, "/v1/nodes", fmt.Sprintf(`{"name":%q,"url":%q}`, name, url),
+		"X-Enrollment-Secret", enrollSecret))
+	return r.text("tokens", "access_token"), r.text("tokens", "refresh_token")
+}
+
+func TestTheLifeOfANode(t *testing.T) {
+	g := registryGateway(t, "", openNodes)
+	url := node(t, answers(`{"status":"pass"}`))
+	access, refresh := g.enrolled("Seed Bank", url)
+	bearer := []string{"Authorization", "Bearer " + access}
+
+	own := g.expects(200, g.call("GET", "/v1/nodes/seed-bank", "", bearer...))
+	if own.text("slug") != "seed-bank" || own.text("admin_state") != "enabled" || own.text("source") != "registry" {
+		t.Errorf("the node is %s", own.raw)
+	}
+	if list := g.expects(200, g.call("GET", "/v1/nodes", "", bearer...)); list.text("count") != "1" {
+		t.Errorf("the list is %s", list.raw)
+	}
+	// only itself, and only what is its own to change
+	g.enrolled("Mill", url)
+	if list := g.expects(200, g.call("GET", "/v1/nodes", "", bearer...)); list.text("count") != "1" {
+		t.Errorf("a node sees others: %s", list.raw)
+	}
+	for _, c := range []struct {
+		status       int
+		method, path string
+		body         string
+	}{
+		{403, "GET", "/v1/nodes/mill", ""},
+		{403, "PATCH", "/v1/nodes/mill", `{"name":"Mine"}`},
+		{403, "DELETE", "/v1/nodes/mill", ""},
+		{403, "POST", "/v1/nodes/mill/revoke", ""},
+		{403, "POST", "/v1/nodes/seed-bank/enable", ""},
+		{403, "POST", "/v1/nodes/seed-bank/drain", ""},
+		{403, "GET", "/v1/stats", ""},
+		{403, "GET", "/v1/events", ""},
+		{403, "GET", "/v1/requests", ""},
+		{200, "GET", "/v1/requests?node=seed-bank", ""},
+		{403, "GET", "/v1/requests?node=mill", ""},
+		{400, "GET", "/v1/requests?node=seed-bank&limit=0", ""},
+		{403, "PATCH", "/v1/nodes/seed-bank", `{"weight":900}`},
+		{403, "PATCH", "/v1/nodes/seed-bank", `{"capabilities":["search","actions","nodes:write"]}`},
+		{422, "PATCH", "/v1/nodes/seed-bank", `{"url":"http://169.254.169.254"}`},
+		{400, "PATCH", "/v1/nodes/seed-bank", `{}`},
+		{400, "PATCH", "/v1/nodes/seed-bank", `[]`},
+		{400, "PATCH", "/v1/nodes/seed-bank", `{"wieght":2}`},
+		{200, "PATCH", "/v1/nodes/seed-bank", `{"description":"Trees","capabilities":["search"]}`},
+		{200, "POST", "/v1/nodes/seed-bank/ping", ""},
+		{405, "PUT", "/v1/nodes/seed-bank", ""},
+		{405, "DELETE", "/v1/nodes", ""},
+	} {
+		r := g.call(c.method, c.path, c.body, bearer...)
+		if r.status != c.status {
+			t.Errorf("%s %s %s: status %d, expected %d: %s", c.method, c.path, c.body, r.status, c.status, r.raw)
+		}
+		if c.status >= 400 && (r.text("code") == "<nil>" || r.text("trace_id") == "<nil>" || r.header.Get("Content-Type") != "application/problem+json") {
+			t.Errorf("%s %s: the problem is %s", c.method, c.path, r.raw)
+		}
+	}
+	// tokens
+	if r := g.call("GET", "/v1/nodes", ""); r.status != 401 || r.header.Get("WWW-Authenticate") == "" {
+		t.Errorf("nobody: %d %s", r.status, r.raw)
+	}
+	next := g.expects(200, g.call("POST", "/v1/tokens/refresh", `{"refresh_token":"`+refresh+`"}`))
+	if again := g.expects(200, g.call("POST", "/v1/tokens/refresh", `{"refresh_token":"`+refresh+`"}`)); again.text("refresh_token") != next.text("refresh_token") {
+		t.Error("within the grace another successor was given")
+	}
+	g.expects(401, g.call("POST", "/v1/tokens/refresh", `{"refresh_token":"`+strings.Repeat("0", 64)+`"}`))
+	g.expects(400, g.call("POST", "/v1/tokens/refresh", `{}`))
+	key := g.expects(201, g.call("POST", "/v1/nodes/seed-bank/api-key", "", bearer...)).text("api_key")
+	g.expects(200, g.call("GET", "/v1/nodes/seed-bank", "", "Authorization", "Bearer "+key))
+	if set := g.expects(200, g.call("GET", "/.well-known/jwks.json", "")); strings.Contains(set.raw, fleetSecret) {
+		t.Error("the key set has the secret")
+	}
+	// everything dies at once
+	g.expects(200, g.call("POST", "/v1/nodes/seed-bank/revoke", "", bearer...))
+	for _, dead := range []string{access, next.text("access_token"), key} {
+		g.expects(401, g.call("GET", "/v1/nodes/seed-bank", "", "Authorization", "Bearer "+dead))
+	}
+	g.expects(401, g.call("POST", "/v1/tokens/refresh", `{"refresh_token":"`+next.text("refresh_token")+`"}`))
+	// it comes back as itself, and leaves
+	back := g.expects(200, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"Seed Bank","url":%q}`, url), "Authorization", "Bearer "+enrollSecret))
+	if back.text("node", "id") != own.text("id") {
+		t.Errorf("came back as %s", back.raw)
+	}
+	bearer[1] = "Bearer " + back.text("tokens", "access_token")
+	if r := g.call("DELETE", "/v1/nodes/seed-bank", "", bearer...); r.status != 204 {
+		t.Fatalf("status %d: %s", r.status, r.raw)
+	}
+	g.expects(401, g.call("GET", "/v1/nodes", "", bearer...))
+	if third := g.expects(201, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"Seed Bank","url":%q}`, url), "X-Enrollment-Secret", enrollSecret)); third.text("node", "id") == own.text("id") {
+		t.Errorf("a new node has the old one's number: %s", third.raw)
+	}
+}
+
+func TestAnOperatorOverHTTP(t *testing.T) {
+	url := node(t, answers(`{"status":"pass"}`))
+	g := registryGateway(t, "node ops "+url+" {\ncapabilities search nodes:read nodes:write tokens\n}", openNodes)
+	ops := g.expects(200, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"ops","url":%q}`, url), "X-Enrollment-Secret", enrollSecret))
+	bearer := []string{"Authorization", "Bearer " + ops.text("tokens", "access_token")}
+	// an operator needs no secret, and may put a node anywhere
+	added := g.expects(201, g.call("POST", "/v1/nodes", `{"name":"Shop","url":"http://10.0.0.1"}`, bearer...))
+	shop := []string{"Authorization", "Bearer " + added.text("tokens", "access_token")}
+	g.expects(200, g.call("GET", "/v1/nodes/shop", "", shop...))
+	for _, c := range []struct{ operation, state string }{
+		{"drain", "draining"}, {"maintenance", "maintenance"}, {"enable", "enabled"}, {"disable", "disabled"}, {"enable", "enabled"},
+	} {
+		if r := g.expects(200, g.call("POST", "/v1/nodes/shop/"+c.operation, "", bearer...)); r.text("admin_state") != c.state {
+			t.Errorf("%s made it %s", c.operation, r.text("admin_state"))
+		}
+	}
+	g.expects(409, g.call("POST", "/v1/nodes/shop/approve", "", bearer...))
+	if r := g.expects(200, g.call("POST", "/v1/nodes/shop/breaker", `{"force":"open","reason":"moving","for":"10m"}`, bearer...)); r.text("state") != "forced_open" || r.text("actor") != "ops" {
+		t.Errorf("the breaker is %s", r.raw)
+	}
+	g.expects(200, g.call("GET", "/v1/nodes/shop/breaker", "", shop...))
+	g.expects(403, g.call("POST", "/v1/nodes/shop/breaker", `{"force":"auto"}`, shop...))
+	for _, body := range []string{`{"force":"ajar"}`, `{"force":"open","for":"forever"}`, `{"force":"open","for":"-1s"}`, `{}`} {
+		g.expects(400, g.call("POST", "/v1/nodes/shop/breaker", body, bearer...))
+	}
+	g.expects(200, g.call("POST", "/v1/nodes/shop/breaker", `{"force":"reset"}`, bearer...))
+	g.expects(200, g.call("PATCH", "/v1/nodes/shop", `{"weight":2.5,"timeout":"3s","dialect":{"dialect":"laravel"}}`, bearer...))
+	g.expects(409, g.call("PATCH", "/v1/nodes/ops", `{"capabilities":["search"]}`, bearer...))
+	g.expects(409, g.call("DELETE", "/v1/nodes/ops", "", bearer...))
+	if r := g.expects(404, g.call("GET", "/v1/nodes/shopp", "", bearer...)); !strings.Contains(r.text("detail"), "did you mean shop?") {
+		t.Errorf("the problem is %s", r.raw)
+	}
+	stats := g.expects(200, g.call("GET", "/v1/stats", "", bearer...))
+	if stats.text("nodes", "total") != "2" {
+		t.Errorf("the statistics are %s", stats.raw)
+	}
+	g.expects(200, g.call("GET", "/v1/requests?limit=5", "", bearer...))
+
+	// what happened, as a stream from the beginning
+	stream, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(stream, http.MethodGet, g.url+"/v1/events?since=0", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", bearer[1])
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if got := response.Header.Get("Content-Type"); got != "text/event-stream" {
+		t.Fatalf("the stream is %s", got)
+	}
+	lines := bufio.NewScanner(response.Body)
+	var kinds []string
+	for lines.Scan() && !slices.Contains(kinds, "node_unregistered") {
+		if kind, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			kinds = append(kinds, kind)
+			if kind == "node_admin_state" && !slices.Contains(kinds[:len(kinds)-1], kind) {
+				g.call("DELETE", "/v1/nodes/shop", "", bearer...) // while it is open
+			}
+		}
+	}
+	if !slices.Contains(kinds, "node_registered") || !slices.Contains(kinds, "node_unregistered") {
+		t.Errorf("the events are %v", kinds)
+	}
+	g.expects(401, g.call("GET", "/v1/nodes/shop", "", shop...))
+}
+
+func TestAStreamDoesNotHoldUpAStop(t *testing.T) {
+	url := node(t, answers(`{"status":"pass"}`))
+	ended := make(chan time.Duration, 1)
+	ran := t.Run("gateway", func(t *testing.T) {
+		g := registryGateway(t, "node ops "+url+" {\ncapabilities nodes:read\n}", openNodes)
+		ops := g.expects(200, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"ops","url":%q}`, url), "X-Enrollment-Secret", enrollSecret))
+		request, err := http.NewRequest(http.MethodGet, g.url+"/v1/events", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+ops.text("tokens", "access_token"))
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		go func() {
+			_, _ = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+			ended <- time.Since(start)
+		}()
+	}) // and the gateway stops
+	if !ran {
+		return
+	}
+	if took := <-ended; took > 1900*time.Millisecond {
+		t.Errorf("the stream lived for %v, as long as the grace period lets it", took)
+	}
+}
+
+func TestHealthDocuments(t *testing.T) {
+	g := registryGateway(t, "node down http://127.0.0.1:1 {\nadmin_state maintenance\n}", openNodes)
+	for path, expected := range map[string]struct {
+		status int
+		state  string
+	}{"/v1/health": {503, "fail"}, "/v1/health/live": {200, "pass"}, "/v1/health/ready": {503, "fail"}} {
+		r := g.expects(expected.status, g.call("GET", path, ""))
+		if r.text("status") != expected.state || r.header.Get("Content-Type") != "application/health+json" || strings.Contains(r.raw, "down") {
+			t.Errorf("%s answers %s", path, r.raw)
+		}
+	}
+	g.expects(503, g.call("GET", "/api/ai-engine/health", ""))
+	g.enrolled("Up", node(t, answers(`{"status":"pass"}`)))
+	if r := g.expects(200, g.call("GET", "/v1/health", "")); r.text("status") != "warn" {
+		t.Errorf("the document is %s", r.raw)
+	}
+	g.expects(200, g.call("GET", "/api/ai-engine/health", ""))
+}
+
+func TestWhatIsPassedOn(t *testing.T) {
+	var came *http.Request
+	var body string
+	answer := `{"success":true,"message":"m","data":{"response":"hello","metadata":{}},"error":null,"meta":{"schema":"ai-engine.v1"}}`
+	status := 200
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		if r.Method == http.MethodPost {
+			came, body = r, string(text)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer shop.Close()
+	g := registryGateway(t, fmt.Sprintf(`node shop %s {
+		dialect laravel
+		collections plants
+	}
+	node away http://127.0.0.1:1 {
+		dialect laravel
+		collections orders
+		admin_state maintenance
+	}`, shop.URL), openNodes)
+	access, _ := g.enrolled("App", node(t, answers(`{"status":"pass"}`)))
+	headers := []string{"X-Node-Token", access, "X-User-Token", "user", "X-Tenant-Id", "9", "Cookie", "a=b", "Accept-Language", "ar"}
+	chat := func(body string) reply { return g.call("POST", "/api/ai-engine/chat", body, headers...) }
+
+	r := g.expects(200, chat(`{"message":"list","session_id":"s","options":{"collections":["App\\Models\\Plant"]}}`))
+	if r.text("response") != "hello" || r.text("node") != "shop" || r.text("success") != "true" {
+		t.Errorf("answered %s", r.raw)
+	}
+	if came.URL.Path != "/api/ai-engine/chat" || came.Header.Get("X-User-Token") != "user" || came.Header.Get("Accept-Language") != "ar" ||
+		came.Header.Get("X-Forwarded-From-Node") != "test" ||
+		came.Header.Get("X-Forwarded-For") != "127.0.0.1" || came.Header.Get("X-Forwarded-Proto") != "http" || came.Header.Get("Federation-Via") == "" {
+		t.Errorf("the node got %s %v", came.URL, came.Header)
+	}
+	if came.Header.Get("X-Tenant-Id") != "" || came.Header.Get("Cookie") != "" || strings.Contains(fmt.Sprint(came.Header), access) {
+		t.Errorf("what is the caller's went along: %v", came.Header)
+	}
+	g.expects(200, chat(`{"message":"list","session_id":"s","target_node":"shop"}`))
+	if strings.Contains(body, "target_node") {
+		t.Errorf("the node was told %s", body)
+	}
+	for request, expected := range map[string]int{
+		`{"message":"list","session_id":"s"}`:                                          404, // nothing is guessed
+		`{"message":"list","session_id":"s","options":{"model":"plants"}}`:             404, // the language model
+		`{"message":"list","session_id":"s","target_node":"nobody"}`:                   404,
+		`{"message":"list","session_id":"s","options":{"target_collection":"Trains"}}`: 404,
+		`{"message":"list","session_id":"s","options":{"target_collection":"Order"}}`:  503,
+		`{"message":"list"}`: 422,
+		`{"message":"list","session_id":"s","target_node":5}`: 422,
+		``: 422,
+	} {
+		if r := chat(request); r.status != expected || r.text("success") != "false" {
+			t.Errorf("%s: status %d, expected %d: %s", request, r.status, expected, r.raw)
+		}
+	}
+	if r := g.call("POST", "/api/ai-engine/chat", `{"message":"list","session_id":"s","target_node":"shop"}`, "X-Node-Token", access, "Federation-Via", came.Header.Get("Federation-Via")); r.status != 508 {
+		t.Errorf("what came round was answered %d", r.status)
+	}
+	status, answer = 500, `{"success":false,"message":"boom","data":{"trace":"#0 /var/www/secret.php"},"error":{"message":"boom"},"meta":{"schema":"ai-engine.v1"}}`
+	if r := chat(`{"message":"list","session_id":"s","target_node":"shop"}`); r.status != 502 || strings.Contains(r.raw, "secret.php") || strings.Contains(r.raw, "boom") {
+		t.Errorf("a broken node: %d %s", r.status, r.raw)
+	}
+	status, answer = 422, `{"success":false,"message":"m","data":{"errors":{"session_id":["too long"]}},"error":{"message":"m"},"meta":{"schema":"ai-engine.v1"}}`
+	if r := chat(`{"message":"list","session_id":"s","target_node":"shop"}`); r.status != 422 || r.text("errors", "session_id") != "[too long]" {
+		t.Errorf("a node that refuses: %d %s", r.status, r.raw)
+	}
+}

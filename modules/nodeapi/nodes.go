@@ -1,0 +1,238 @@
+package nodeapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/problem"
+)
+
+// listNodes answers GET /v1/nodes: all nodes to who may read them, and a node
+// itself to the others.
+func (h *Handler) listNodes(x *exchange) error {
+	if x.caller == nil {
+		return x.unauthorized()
+	}
+	views := make([]fleet.NodeView, 0)
+	for _, node := range h.fleet.Snapshot().Nodes {
+		if x.caller.Has(mayReadNodes) || x.isNode(node.Slug) {
+			views = append(views, node.View())
+		}
+	}
+	return x.answer(http.StatusOK, map[string]any{"nodes": views, "count": len(views)})
+}
+
+// node returns the node that the path names, if the caller may do this to it.
+func (h *Handler) node(x *exchange, capability string, itself bool) (*fleet.Node, error) {
+	slug := x.PathValue("slug")
+	own := ""
+	if itself {
+		own = slug
+	}
+	if allowed, err := x.may(capability, own); !allowed {
+		return nil, err
+	}
+	node := h.fleet.Snapshot().Node(slug)
+	if node == nil {
+		return nil, x.unknownNode(h, slug)
+	}
+	return node, nil
+}
+
+// getNode answers GET /v1/nodes/{slug}.
+func (h *Handler) getNode(x *exchange) error {
+	node, err := h.node(x, mayReadNodes, true)
+	if node == nil {
+		return err
+	}
+	return x.answer(http.StatusOK, node.View())
+}
+
+// credentials are the tokens that a node is given.
+type credentials struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"`
+}
+
+func given(pair fleet.TokenPair) credentials {
+	return credentials{pair.AccessToken, pair.RefreshToken, "Bearer", int64(pair.ExpiresIn.Seconds())}
+}
+
+// register answers POST /v1/nodes: 201 with tokens, 202 while the node waits
+// for approval, 200 when it had registered before.
+func (h *Handler) register(x *exchange) error {
+	var wish fleet.Registration
+	if refused := x.read(&wish); refused != nil {
+		return x.refuse(refused)
+	}
+	secret, as := h.enrollment(x)
+	if as.Has(mayWriteNodes) {
+		return h.addNode(x, wish)
+	}
+	registered, err := h.fleet.Register(x.Context(), wish, secret, as)
+	if err != nil {
+		return h.fail(x, err)
+	}
+	return h.welcome(x, registered)
+}
+
+// enrollment returns the secret that was shown, and who else the caller
+// proved to be.
+func (h *Handler) enrollment(x *exchange) (secret string, as *fleet.Identity) {
+	secret, as = x.Header.Get("X-Enrollment-Secret"), x.caller
+	bearer, shown := strings.CutPrefix(x.Header.Get("Authorization"), "Bearer ")
+	if !shown || as != nil {
+		return secret, as
+	}
+	if secret == "" {
+		secret = bearer
+	}
+	// a node that comes back may show its own token instead of a proof
+	identity, refused := h.fleet.Authenticate(bearer, fleet.DefaultMethods, fleet.AuthPolicy{Legacy: h.Compat != ""})
+	if refused == nil {
+		as = identity
+	}
+	return secret, as
+}
+
+// addNode adds a node by the word of somebody who may write nodes.
+func (h *Handler) addNode(x *exchange, wish fleet.Registration) error {
+	config, err := wish.Config()
+	if err != nil {
+		return h.fail(x, err)
+	}
+	node, err := h.fleet.AddNode(x.Context(), config)
+	if err != nil {
+		return h.fail(x, err)
+	}
+	return h.welcome(x, &fleet.Registered{Node: node, Created: true})
+}
+
+// welcome answers a registration.
+func (h *Handler) welcome(x *exchange, registered *fleet.Registered) error {
+	node := registered.Node
+	body := struct {
+		Node   fleet.NodeView `json:"node"`
+		State  string         `json:"state"`
+		Tokens *credentials   `json:"tokens,omitempty"`
+	}{Node: node.View(), State: string(node.AdminState)}
+	x.w.Header().Set("Location", "/v1/nodes/"+node.Slug)
+	switch node.AdminState {
+	case fleet.AdminPending:
+		return x.answer(http.StatusAccepted, body)
+	case fleet.AdminDisabled:
+		return x.refuse(disabled())
+	}
+	pair, err := h.fleet.IssueTokens(x.Context(), node)
+	if err != nil {
+		return h.fail(x, err)
+	}
+	tokens := given(pair)
+	body.Tokens = &tokens
+	status := http.StatusOK
+	if registered.Created {
+		status = http.StatusCreated
+	}
+	return x.answer(status, body)
+}
+
+func disabled() *problem.Problem {
+	return &problem.Problem{Status: http.StatusForbidden, Code: "node_disabled", Error: "Forbidden",
+		Detail: "an operator has disabled this node"}
+}
+
+// patchNode answers PATCH /v1/nodes/{slug}.
+func (h *Handler) patchNode(x *exchange) error {
+	node, err := h.node(x, mayWriteNodes, true)
+	if node == nil {
+		return err
+	}
+	var change map[string]json.RawMessage
+	if refused := x.read(&change); refused != nil {
+		return x.refuse(refused)
+	}
+	if len(change) == 0 {
+		return x.refuse(invalid("invalid_request", "there is nothing to change, expected some of "+strings.Join(fleet.ChangeMembers(), ", ")))
+	}
+	changed, err := h.fleet.UpdateNode(x.Context(), node.Slug, change, !x.caller.Has(mayWriteNodes))
+	if err != nil {
+		return h.fail(x, err)
+	}
+	return x.answer(http.StatusOK, changed.View())
+}
+
+// deleteNode answers DELETE /v1/nodes/{slug}.
+func (h *Handler) deleteNode(x *exchange) error {
+	node, err := h.node(x, mayWriteNodes, true)
+	if node == nil {
+		return err
+	}
+	if err := h.fleet.DeleteNode(x.Context(), node.Slug); err != nil {
+		return h.fail(x, err)
+	}
+	x.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// setState says the operator's word.
+func setState(state fleet.AdminState, approval bool) endpoint {
+	return func(h *Handler, x *exchange) error {
+		node, err := h.node(x, mayWriteNodes, false)
+		if node == nil {
+			return err
+		}
+		if waits := node.AdminState == fleet.AdminPending; approval != waits && (approval || state == fleet.AdminEnabled) {
+			detail := "the node waits for approval; approve it instead"
+			if approval {
+				detail = "the node does not wait for approval"
+			}
+			return x.refuse(&problem.Problem{Status: http.StatusConflict, Code: fleet.CodeNodeConflict, Detail: detail})
+		}
+		changed, err := h.fleet.SetAdminState(x.Context(), node.Slug, state)
+		if err != nil {
+			return h.fail(x, err)
+		}
+		return x.answer(http.StatusOK, changed.View())
+	}
+}
+
+// ping answers POST /v1/nodes/{slug}/ping: what the node says of itself now.
+func (h *Handler) ping(x *exchange) error {
+	node, err := h.node(x, mayWriteNodes, true)
+	if node == nil {
+		return err
+	}
+	if node.AdminState == fleet.AdminPending {
+		return x.refuse(&problem.Problem{Status: http.StatusConflict, Code: fleet.CodeNodeConflict,
+			Detail: "the node waits for approval and is not contacted before"})
+	}
+	report, call := h.fleet.Probe(x.Context(), node)
+	if x.Request.Context().Err() != nil {
+		return nil
+	}
+	body := pingView{
+		Node: node.Slug, Outcome: call.Outcome, HTTPStatus: call.Status, Took: fleet.Milliseconds(call.Took),
+		Health: fleet.HealthUnhealthy, Error: fleet.Describe(call.Err),
+	}
+	if report != nil {
+		body.Health, body.Reason, body.Dialect, body.Version = report.Health, report.Reason, report.Dialect, report.Version
+	}
+	return x.answer(http.StatusOK, body)
+}
+
+// pingView is what a ping found.
+type pingView struct {
+	Node       string        `json:"node"`
+	Outcome    fleet.Outcome `json:"outcome"`
+	HTTPStatus int           `json:"http_status"`
+	Took       float64       `json:"took_ms"`
+	Health     fleet.Health  `json:"health"`
+	Reason     string        `json:"reason,omitempty"`
+	Dialect    string        `json:"dialect,omitempty"`
+	Version    string        `json:"version,omitempty"`
+	Error      string        `json:"error,omitempty"`
+}

@@ -1,0 +1,104 @@
+package nodeapi
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/problem"
+)
+
+// refresh answers POST /v1/tokens/refresh: a new pair for a refresh token,
+// which is all that it takes.
+func (h *Handler) refresh(x *exchange) error {
+	var shown struct {
+		RefreshToken string `json:"refresh_token"`
+	}
+	if refused := x.read(&shown); refused != nil {
+		return x.refuse(refused)
+	}
+	if shown.RefreshToken == "" {
+		return x.refuse(invalid("invalid_request", "refresh_token: required"))
+	}
+	pair, err := h.fleet.RefreshTokens(x.Context(), shown.RefreshToken)
+	if errors.Is(err, fleet.ErrInvalidRefresh) {
+		return x.refuse(&problem.Problem{Status: http.StatusUnauthorized, Code: "invalid_grant", Detail: "the refresh token is not valid"})
+	}
+	if err != nil {
+		return h.fail(x, err)
+	}
+	return x.answer(http.StatusOK, given(pair))
+}
+
+// revokeToken answers POST /v1/tokens/revoke (RFC 7009). Who has a token may
+// end it, so nothing else is asked; one that is not known is no error.
+func (h *Handler) revokeToken(x *exchange) error {
+	shown, refused := x.revocation()
+	if refused != nil {
+		return x.refuse(refused)
+	}
+	if shown == "" {
+		return x.refuse(invalid("invalid_request", "token: required"))
+	}
+	if err := h.fleet.RevokeToken(x.Context(), shown); err != nil {
+		return h.fail(x, err)
+	}
+	return x.answer(http.StatusOK, struct{}{})
+}
+
+// revocation reads the token from a form, as the RFC has it, or from JSON.
+func (x *exchange) revocation() (string, *problem.Problem) {
+	if x.isForm() {
+		form, refused := x.form()
+		return form.Get("token"), refused
+	}
+	var shown struct {
+		Token string `json:"token"`
+		Hint  string `json:"token_type_hint"`
+	}
+	refused := x.read(&shown)
+	return shown.Token, refused
+}
+
+// newAPIKey answers POST /v1/nodes/{slug}/api-key. The key is shown this once.
+func (h *Handler) newAPIKey(x *exchange) error {
+	node, err := h.node(x, mayTokens, true)
+	if node == nil {
+		return err
+	}
+	if node.AdminState == fleet.AdminDisabled || node.AdminState == fleet.AdminPending {
+		return x.refuse(disabled())
+	}
+	key, id, err := h.fleet.NewAPIKey(x.Context(), node)
+	if err != nil {
+		return h.fail(x, err)
+	}
+	return x.answer(http.StatusCreated, map[string]string{"node": node.Slug, "id": id, "api_key": key})
+}
+
+// revokeNode answers POST /v1/nodes/{slug}/revoke: every token and key of the
+// node is dead at once.
+func (h *Handler) revokeNode(x *exchange) error {
+	node, err := h.node(x, mayTokens, true)
+	if node == nil {
+		return err
+	}
+	if err := h.fleet.RevokeNode(x.Context(), node.Slug); err != nil {
+		return h.fail(x, err)
+	}
+	return x.answer(http.StatusOK, map[string]any{"node": node.Slug, "revoked": true})
+}
+
+// jwks answers GET /.well-known/jwks.json (RFC 7517): public keys only.
+func (h *Handler) jwks(x *exchange) error {
+	header := x.w.Header()
+	header.Set("Content-Type", "application/jwk-set+json")
+	header.Set("Cache-Control", "public, max-age=300")
+	header.Set("X-Content-Type-Options", "nosniff")
+	x.w.WriteHeader(http.StatusOK)
+	if x.Request.Method == http.MethodHead {
+		return nil
+	}
+	_, err := x.w.Write(h.fleet.JWKS())
+	return err
+}
