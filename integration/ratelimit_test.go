@@ -108,6 +108,34 @@ func TestRateLimitInFrontOfASearch(t *testing.T) {
 	}
 }
 
+// A node whose budget is used up is not asked, and the report says why.
+func TestASearchSpendsTheBudgetsOfNodes(t *testing.T) {
+	asked := make(chan string, 100)
+	url := node(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/search") {
+			asked <- r.URL.Path
+		}
+		answers(hits("a"))(w, r)
+	})
+	g := serve(t, "node tight "+url+"/tight {\n dialect gateway\n budget 2 1h per_path\n}\nnode wide "+url+"/wide {\n dialect gateway\n}", "")
+	for range 2 {
+		if a := g.search(http.StatusOK, `{"query":"tea"}`); a.node("tight").Status != "ok" || a.Partial {
+			t.Errorf("within the budget: %s", a.raw)
+		}
+	}
+	a := g.search(http.StatusOK, `{"query":"tea"}`)
+	if a.node("tight").Status != "throttled" || a.node("tight").Reason != "budget" || a.node("wide").Status != "ok" || !a.Partial {
+		t.Errorf("above the budget: %s", a.raw)
+	}
+	if len(asked) != 5 {
+		t.Errorf("the nodes were asked %d times", len(asked))
+	}
+	a = g.search(http.StatusServiceUnavailable, `{"query":"tea","nodes":["tight"]}`)
+	if wait := a.header.Get("Retry-After"); wait == "" || wait == "5" {
+		t.Errorf("the caller is told to come back in %q s", wait)
+	}
+}
+
 func TestEveryMistakeInRateLimitsIsNamed(t *testing.T) {
 	for _, c := range []struct{ limit, says string }{
 		{"", "there is no policy"},
@@ -137,6 +165,20 @@ func TestEveryMistakeInRateLimitsIsNamed(t *testing.T) {
 		_, err := adapt(limited(8080, "", c.limit, "respond hello"))
 		if err == nil || !strings.Contains(err.Error(), c.says) || !regexp.MustCompile(`Caddyfile:\d+`).MatchString(err.Error()) {
 			t.Errorf("%s: error is %v, expected %q with file and line", c.limit, err, c.says)
+		}
+	}
+	for _, c := range []struct{ budget, says string }{
+		{"", "budget takes at least one argument"},
+		{"60", "budget takes <calls> <window>"},
+		{"60 1m per_node", "budget takes <calls> <window>"},
+		{"some 1m", "whole number above 0"},
+		{"60 soon", "not a duration"},
+		{"1000000 1s", "more than 100000 a second"},
+		{"60 1m\n budget off", "budget is set twice"},
+	} {
+		_, err := adapt(federation(8080, "node a http://x {\n budget "+c.budget+"\n}", ""))
+		if err == nil || !strings.Contains(err.Error(), c.says) || !regexp.MustCompile(`Caddyfile:\d+`).MatchString(err.Error()) {
+			t.Errorf("budget %s: error is %v, expected %q with file and line", c.budget, err, c.says)
 		}
 	}
 	_, err := adapt(limited(8080, "federation {\non_store_failure maybe\n}", "policy a {\n limit 1 1m\n}", ""))

@@ -67,6 +67,16 @@ func (a *Auto) Search(ctx context.Context, node fleet.Caller, query *fleet.Searc
 	return again.dialect.Search(ctx, node, query)
 }
 
+// Budget implements [fleet.Budgeted]: that of the dialect that was found.
+func (a *Auto) Budget() *fleet.Budget {
+	if found := a.detected.Load(); found != nil {
+		if budgeted, ok := found.dialect.(fleet.Budgeted); ok {
+			return budgeted.Budget()
+		}
+	}
+	return nil
+}
+
 // Probe implements [fleet.Dialect].
 func (a *Auto) Probe(ctx context.Context, node fleet.Caller) (*fleet.Report, error) {
 	found, err := a.detect(ctx, node)

@@ -53,6 +53,19 @@ var (
 	tokenHeaders = []string{"authorization", "x-node-token", "both"}
 )
 
+// laravelBudget is what every node allows one identity: 60 calls in a minute
+// to each path, fixed in its routes.
+var laravelBudget = func() *fleet.Budget {
+	budget, err := fleet.NewBudget(60, time.Minute, true)
+	if err != nil {
+		panic(err) // of constants
+	}
+	return budget
+}()
+
+// Budget implements [fleet.Budgeted].
+func (*Laravel) Budget() *fleet.Budget { return laravelBudget }
+
 // CaddyModule returns the Caddy module information.
 func (*Laravel) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: fleet.DialectNamespace + ".laravel", New: func() caddy.Module { return new(Laravel) }}

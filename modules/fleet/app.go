@@ -237,6 +237,7 @@ func (a *App) Start() error {
 	a.startBreakers(ctx, background)
 	if opened.Shared() {
 		a.running.Go(func() { a.beat(background, opened.Members()) })
+		a.running.Go(func() { a.sharePauses(background, opened) })
 	}
 	a.running.Go(func() { a.shared.log.write(background, opened.Requests(), a.logger) })
 	a.running.Go(func() { a.watchStore(background, opened) })

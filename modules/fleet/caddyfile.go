@@ -113,7 +113,7 @@ func (a *App) unmarshalNode(d *caddyfile.Dispenser) error {
 var nodeSubdirectives = []string{
 	"name", "dialect", "weight", "group", "required", "type", "capabilities", "description", "domains",
 	"keywords", "data_types", "collections", "credentials", "subject", "header_up", "timeout",
-	"max_requests", "max_response_size", "transport", "admin_state", "key",
+	"max_requests", "max_response_size", "budget", "transport", "admin_state", "key",
 }
 
 // unmarshalBlock reads the block of a node. Syntax:
@@ -137,6 +137,7 @@ var nodeSubdirectives = []string{
 //	timeout           <duration>
 //	max_requests      <n>
 //	max_response_size <size>
+//	budget            <calls> <window> [per_path] | off
 //	transport         <module> [{ ... }]
 //	admin_state       enabled | draining | maintenance | disabled
 func (c *NodeConfig) unmarshalBlock(d *caddyfile.Dispenser, owner string) error {
@@ -206,6 +207,8 @@ func (c *NodeConfig) unmarshalSubdirective(d *caddyfile.Dispenser, block *subdir
 				return d.Errf("max_requests %s is not a whole number above 0", text)
 			}
 		}
+	case "budget":
+		c.Budget, err = unmarshalBudget(d, block)
 	case "max_response_size":
 		if text, err = block.Value(d); err == nil {
 			size, parseErr := humanize.ParseBytes(text)

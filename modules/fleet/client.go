@@ -197,6 +197,11 @@ func (c *caller) Do(ctx context.Context, request *Request) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.kind != kindProbe {
+		if err := c.node.spend(ctx, request.Path); err != nil {
+			return nil, err
+		}
+	}
 	c.attempts++
 	c.status = 0
 	resp, err := c.node.transport.RoundTrip(req)

@@ -60,6 +60,9 @@ type NodeConfig struct {
 	Subject string `json:"subject,omitempty"`
 	// HeaderUp are headers added to every call. Default: none.
 	HeaderUp http.Header `json:"header_up,omitempty"`
+	// Budget is what the node lets us do. A limit of 0 is no budget. Default:
+	// none; with dialect laravel 60 calls a minute and path.
+	Budget *BudgetConfig `json:"budget,omitempty"`
 	// Timeout is the longest single call. Default: 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 	// MaxRequests is how many calls may run at once (the bulkhead). Default: 64.
@@ -164,6 +167,9 @@ func (c NodeConfig) ValidateSettings() error {
 	}
 	if c.MaxResponseSize < 0 {
 		return fmt.Errorf("max_response_size %d is negative", c.MaxResponseSize)
+	}
+	if _, err := c.Budget.load(); err != nil {
+		return err
 	}
 	for name, values := range c.HeaderUp {
 		if !httpguts.ValidHeaderFieldName(name) {

@@ -171,6 +171,9 @@ func (t Ticket) Done(r Result) {
 		return
 	}
 	t.gate.member.load.end(r.Outcome, r.Latency)
+	if r.Outcome == OutcomeThrottled && r.RetryAfter > 0 {
+		t.gate.member.pause(time.Now().Add(min(r.RetryAfter, MaxRetryAfter)))
+	}
 	t.gate.member.history.add(r.Outcome, r.Latency, t.start+r.Latency)
 	if t.era != nil {
 		t.gate.member.circuit.finish(&t, &r)

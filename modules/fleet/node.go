@@ -67,6 +67,7 @@ type Node struct {
 	guarded          bool // lives where it chose itself: the URL policy is for it
 	foreignTransport bool // expects what reverse_proxy puts into a request's context
 	gate             *Gate
+	allowance        allowance
 }
 
 // headerField is one `header_up`.
@@ -93,7 +94,7 @@ func (n *Node) Breaker() BreakerStatus { return n.gate.Breaker() }
 // the operator's state as its reason when the node is not enabled, else with
 // one of [Gate.Admit], which says more.
 func (n *Node) Admit(ctx context.Context, start time.Time) (Ticket, error) {
-	if err := n.stands(); err != nil {
+	if err := n.stands(start); err != nil {
 		return Ticket{}, err
 	}
 	return n.gate.Admit(ctx, start)
@@ -101,18 +102,21 @@ func (n *Node) Admit(ctx context.Context, start time.Time) (Ticket, error) {
 
 // AdmitChosen is [Node.Admit] for a balancer that has applied [Gate.Share].
 func (n *Node) AdmitChosen(ctx context.Context, start time.Time) (Ticket, error) {
-	if err := n.stands(); err != nil {
+	if err := n.stands(start); err != nil {
 		return Ticket{}, err
 	}
 	return n.gate.AdmitChosen(ctx, start)
 }
 
-// stands is the refusal of a node that is not enabled.
-func (n *Node) stands() error {
-	if n.AdminState == AdminEnabled {
-		return nil
+// stands is the refusal of a node that is not enabled, or asked for a pause.
+func (n *Node) stands(now time.Time) error {
+	if n.AdminState != AdminEnabled {
+		return &RefusalError{Reason: string(n.AdminState)}
 	}
-	return &RefusalError{Reason: string(n.AdminState)}
+	if left := n.gate.member.pausedFor(now); left > 0 {
+		return &RefusalError{Reason: ReasonPaused, RetryAfter: left}
+	}
+	return nil
 }
 
 // CollectionClasses names the node's collections as the node itself calls
@@ -145,8 +149,15 @@ func (n *Node) Refusal() string {
 	if n.AdminState != AdminEnabled {
 		return string(n.AdminState)
 	}
+	if n.gate.member.paused.Load() != nil && n.PausedFor() > 0 {
+		return ReasonPaused
+	}
 	return n.gate.Refusal()
 }
+
+// PausedFor is how much longer the node asked not to be called, by the
+// Retry-After of an answer to any gateway. Probes are made all the same.
+func (n *Node) PausedFor() time.Duration { return n.gate.member.pausedFor(time.Now()) }
 
 // NewNode returns a node that is in no registry: for tests of dialects, which
 // need one to be called with.

@@ -93,6 +93,9 @@ func (n *Node) Direct(req *http.Request, credentials, keepHost bool) (*http.Requ
 			if n.ID == 0 { // before Start, tokens could not name the node
 				return nil, &RefusalError{Reason: "stopped"}
 			}
+			if err := n.spend(req.Context(), n.URL.Path+req.URL.Path); err != nil {
+				return nil, err
+			}
 			if err := n.credential.apply(header, TokenBoth, n); err != nil {
 				return nil, err
 			}

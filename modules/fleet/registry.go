@@ -241,6 +241,13 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 		return fmt.Errorf("dialect %s: the module is not a dialect", inline.Dialect)
 	}
 	n.dialect = dialect
+	n.allowance.limiter = app.shared.limiter
+	if n.allowance.budget, err = config.Budget.load(); err != nil {
+		return err
+	}
+	if config.Budget == nil {
+		n.allowance.dialect, _ = dialect.(Budgeted)
+	}
 	if config.TransportRaw == nil {
 		var control dialControl
 		if n.guarded {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -45,6 +46,7 @@ type member struct {
 	history history
 	facts   atomic.Pointer[Report]
 	circuit *circuit
+	paused  atomic.Pointer[time.Time] // until when the node asked not to be called
 }
 
 func newMember(home *circuits, slug, url string) *member {

@@ -1,8 +1,6 @@
 package ratelimit
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -88,10 +86,6 @@ func (p *Policy) cost(repl *caddy.Replacer) int {
 	return n
 }
 
-// maxKeyText is how long the readable part of a key may be; of a longer one
-// the rest stands as its hash.
-const maxKeyText = 192
-
 // appendKey appends the whole key: the policy, whose events, and the path.
 func (p *Policy) appendKey(b []byte, r *http.Request, repl *caddy.Replacer) []byte {
 	b = append(b, p.Name...)
@@ -113,12 +107,7 @@ func (p *Policy) appendKey(b []byte, r *http.Request, repl *caddy.Replacer) []by
 		b = append(b, ' ')
 		b = append(b, cleanPath(r.URL.Path)...)
 	}
-	if len(b)-begin > maxKeyText {
-		sum := sha256.Sum256(b[begin:])
-		b = append(b[:begin+maxKeyText/2], '~')
-		b = hex.AppendEncode(b, sum[:16])
-	}
-	return b
+	return limiter.ShortenKey(b, begin)
 }
 
 // cleanPath makes the spellings of one path one.

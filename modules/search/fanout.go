@@ -179,6 +179,7 @@ func (r *nodeReport) conclude(whole context.Context, answer *fleet.SearchAnswer,
 		r.status = statusBadPayload
 	case errors.As(err, &refusal):
 		r.status, r.reason, r.err = refusedStatus(refusal.Reason), refusal.Reason, ""
+		r.retryAfter = refusal.RetryAfter
 	case errors.Is(whole.Err(), context.Canceled):
 		r.status = statusCancelled
 	case fleet.Timeout(err):
@@ -195,6 +196,8 @@ func refusedStatus(reason string) string {
 		return statusDraining
 	case "open", "ramp":
 		return statusOpen
+	case fleet.ReasonBudget, fleet.ReasonPaused:
+		return statusThrottled
 	default:
 		return statusSkipped
 	}
@@ -202,7 +205,8 @@ func refusedStatus(reason string) string {
 
 // unasked tells whether nothing was sent to the node.
 func (r *nodeReport) unasked() bool {
-	return r.status == statusOpen || r.status == statusDraining || r.status == statusSkipped
+	return r.status == statusOpen || r.status == statusDraining || r.status == statusSkipped ||
+		r.reason == fleet.ReasonBudget || r.reason == fleet.ReasonPaused
 }
 
 func joinReasons(a, b string) string {

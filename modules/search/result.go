@@ -51,7 +51,7 @@ func (f *result) count() {
 			f.missingRequired = r
 		}
 		if r.unasked() {
-			f.partial = f.partial || r.status == statusOpen // it fails, and is wanted
+			f.partial = f.partial || r.status == statusOpen || r.status == statusThrottled // it is wanted
 			continue
 		}
 		if r.status == statusTimeout {
@@ -81,7 +81,7 @@ func (f *result) failure() *problem.Problem {
 	p := &problem.Problem{TraceID: f.trace.ID, Nodes: f.appendReports(nil)}
 	switch {
 	case f.asked == 0 && f.missingRequired == nil:
-		p.Status, p.Code, p.RetryAfter = http.StatusServiceUnavailable, "no_node_available", retryAfterUnavailable
+		p.Status, p.Code, p.RetryAfter = http.StatusServiceUnavailable, "no_node_available", f.availableAfter()
 		p.Detail = "no node was available to ask"
 	case f.missingRequired != nil && enough:
 		p.Status, p.Code = http.StatusBadGateway, "required_node_missing"
@@ -104,6 +104,21 @@ func (f *result) failure() *problem.Problem {
 		p.RetryAfter = f.throttledFor()
 	}
 	return p
+}
+
+// availableAfter is when a node that could not be asked can be, as far as one
+// of them knows.
+func (f *result) availableAfter() time.Duration {
+	first := time.Duration(0)
+	for i := range f.reports {
+		if after := f.reports[i].retryAfter; f.reports[i].unasked() && after > 0 && (first == 0 || after < first) {
+			first = after
+		}
+	}
+	if first == 0 {
+		return retryAfterUnavailable
+	}
+	return first
 }
 
 // throttledFor is when the first node wants to be asked again, if all that

@@ -55,6 +55,7 @@ func (h *Handler) choose(snapshot *fleet.Snapshot, names []string) (selection, *
 		default:
 			if reason := node.Refusal(); reason != "" {
 				chosen.skip(node, refusedStatus(reason), reason)
+				chosen.unasked[len(chosen.unasked)-1].retryAfter = node.PausedFor()
 			} else {
 				chosen.ask = append(chosen.ask, node)
 			}

@@ -4,6 +4,8 @@
 package limiter
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -94,4 +96,22 @@ func (p *Policy) state(arrival, now int64, leased, need int) store.LimitState {
 // have is how many events fit now.
 func (p *Policy) have(arrival, now int64) int {
 	return int(max(p.emission*int64(p.Burst)-max(arrival-now, 0), 0) / p.emission)
+}
+
+// MaxKey is how long a key may be.
+const MaxKey = store.MaxKey
+
+// maxKeyText is how long the part of a key that others choose may be.
+const maxKeyText = 192
+
+// ShortenKey makes sure that a key is neither too long for a store nor takes
+// much room: of what stands after begin, at most 192 bytes stay, and of a
+// longer text the rest is its hash. What stands before must be short.
+func ShortenKey(key []byte, begin int) []byte {
+	if len(key)-begin <= maxKeyText {
+		return key
+	}
+	sum := sha256.Sum256(key[begin:])
+	key = append(key[:begin+maxKeyText/2], '~')
+	return hex.AppendEncode(key, sum[:16])
 }
