@@ -248,7 +248,7 @@ func (p *pattern) Read(b []byte) (int, error) {
 }
 
 func upload(t *testing.T, port int, site string) string {
-	const size = 48 << 20
+	const size = 24 << 20
 	var all []string
 	for _, length := range []int64{size, -1, 1000} { // known, chunked, small
 		n := size

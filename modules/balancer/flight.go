@@ -19,6 +19,7 @@ type flight struct {
 	ticket fleet.Ticket
 	start  time.Time
 	upload upload
+	answer download
 	ended  atomic.Bool
 }
 
@@ -72,7 +73,8 @@ func (f *flight) answered(response *http.Response) bool {
 	case both && response.StatusCode == http.StatusSwitchingProtocols:
 		response.Body = &upgraded{connection, f}
 	default:
-		response.Body = &download{body, f}
+		f.answer = download{body, f}
+		response.Body = &f.answer
 	}
 	return failed
 }

@@ -130,7 +130,7 @@ func over(t *testing.T, inner roundTrip) *Transport {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gates, err := fleet.LoadGates(t.Name(), nil, 0)
+	gates, err := fleet.LoadGates(t.Name(), &fleet.BreakerConfig{Open: caddy.Duration(time.Minute)}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,28 +235,25 @@ func TestVerdicts(t *testing.T) {
 }
 
 func TestAnUploadIsNotTheUpstreamsTime(t *testing.T) {
-	transport := over(t, func(r *http.Request) (*http.Response, error) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
-	})
-	reader, writer := io.Pipe()
-	started := time.Now()
-	go func() {
-		for range 20 {
-			time.Sleep(10 * time.Millisecond)
-			_, _ = writer.Write([]byte("slow"))
-		}
-		writer.Close()
-	}()
-	response, err := transport.RoundTrip(attempt(t, t.Context(), &reverseproxy.Upstream{Dial: "10.0.0.1:80"}, reader))
-	if err != nil {
-		t.Fatal(err)
+	start := time.Now()
+	now := start.Add(10 * time.Second)
+	f := &flight{start: start}
+	if got := f.latency(now); got != 10*time.Second {
+		t.Errorf("without an upload the latency is %v", got)
 	}
-	response.Body.Close()
-	took := time.Since(started)
-	latency := transport.upstreams.target("10.0.0.1:80").meter.Candidate(sinceEpoch(time.Now()), 1, 1, 0).Latency
-	if latency*2 > took.Seconds() {
-		t.Errorf("an upload of %v counts as a latency of %.3f s", took, latency)
+	f.upload.last.Store(int64(sinceEpoch(now.Add(-5 * time.Millisecond))))
+	if got := f.latency(now); got != 5*time.Millisecond {
+		t.Errorf("5 ms after the upload it is %v", got)
+	}
+	f.upload.last.Store(int64(sinceEpoch(now.Add(time.Second)))) // the answer came before its end
+	if got := f.latency(now); got != 0 {
+		t.Errorf("while the upload goes on it is %v", got)
+	}
+	before := int64(time.Since(epoch))
+	f.upload.ReadCloser = io.NopCloser(strings.NewReader("text"))
+	_, _ = io.Copy(io.Discard, &f.upload)
+	if got := f.upload.last.Load(); got < before || f.upload.broken.Load() {
+		t.Errorf("reading it was noted at %d, after %d", got, before)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // proxy is a real reverse_proxy, without a whole Caddy around it.
 type proxy struct {
-	*testing.T
+	testing.TB
 	url     string
 	handler *reverseproxy.Handler
 	unload  func()
@@ -37,9 +37,9 @@ type proxy struct {
 
 // serve runs a reverse_proxy from its JSON until the test ends. nodes are the
 // lines of nodes of a federation, if it has one.
-func serve(t *testing.T, handler string, nodes ...string) *proxy {
+func serve(t testing.TB, handler string, nodes ...string) *proxy {
 	t.Helper()
-	p := &proxy{T: t}
+	p := &proxy{TB: t}
 	config := &caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}, AppsRaw: caddy.ModuleMap{}}
 	if len(nodes) > 0 {
 		config.AppsRaw["federation"] = json.RawMessage(fmt.Sprintf(`{"name":%q,"store":{"module":"memory"},"nodes":[%s]}`, t.Name(), strings.Join(nodes, ",")))

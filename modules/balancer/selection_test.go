@@ -3,6 +3,7 @@ package balancer
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,7 +80,7 @@ func TestPOSTIsRetriedOnlyWhenNothingWasSent(t *testing.T) {
 	})
 	good, asked := counted(t, 200)
 	p := serve(t, strings.Replace(static("round_robin", resetting, good, nobody(t)), `{"protocol":"federation"}`,
-		`{"protocol":"federation","breaker":{"max_ejected":-1,"panic":-1}}`, 1))
+		`{"protocol":"federation","breaker":{"max_ejected":-1,"panic":-1,"open":60000000000}}`, 1))
 	p.handler.LoadBalancing.Retries = 2
 	for round := range 40 {
 		before := reached.Load()
@@ -107,23 +108,32 @@ func TestPOSTIsRetriedOnlyWhenNothingWasSent(t *testing.T) {
 	}
 }
 
-// TestARefusedPOSTGoesElsewhere: also when the policy is another one, which
-// does not know of the breaker.
-func TestARefusedPOSTGoesElsewhere(t *testing.T) {
+// TestCaddysOwnPolicyDoesNotKnowOfBreakers: the transport refuses all the same,
+// and a policy that insists on one upstream gets 503.
+func TestCaddysOwnPolicyDoesNotKnowOfBreakers(t *testing.T) {
 	good, asked := counted(t, 200)
 	bad, reached := counted(t, 502)
-	p := serve(t, strings.Replace(static("latency", bad, good), `"policy":"federation","algorithm":"latency"`, `"policy":"first"`, 1))
-	for range 5 {
-		p.get(http.MethodPost)
-	}
-	if refusal := p.transport().upstreams.target(bad).gate.Refusal(); refusal != "open" {
-		t.Fatalf("after five 502 the refusal is %q", refusal)
-	}
-	if status := p.get(http.MethodPost); status != http.StatusServiceUnavailable {
-		t.Errorf("`first` chooses the same upstream again: status %d, expected 503", status)
-	}
-	if reached.Load() != 5 || asked.Load() != 0 {
-		t.Errorf("%d and %d requests", reached.Load(), asked.Load())
+	for _, c := range []struct {
+		policy   string
+		statuses []int
+	}{
+		{"first", []int{http.StatusServiceUnavailable}},
+		{"round_robin", []int{http.StatusOK}},
+	} {
+		handler := strings.Replace(static("latency", bad, good), `"policy":"federation","algorithm":"latency"`, fmt.Sprintf(`"policy":%q`, c.policy), 1)
+		p := serve(t, strings.Replace(handler, `{"protocol":"federation"}`, `{"protocol":"federation","breaker":{"open":60000000000}}`, 1))
+		gate := p.transport().upstreams.target(bad).gate
+		eventually(t, "the breaker opens", func() bool { p.get(http.MethodPost); return gate.Refusal() == "open" })
+		before, answered := reached.Load(), asked.Load()
+		for range 6 {
+			if status := p.get(http.MethodPost); !slices.Contains(c.statuses, status) {
+				t.Errorf("%s: status %d, expected %v", c.policy, status, c.statuses)
+			}
+		}
+		if reached.Load() != before || c.policy == "first" && asked.Load() != answered {
+			t.Errorf("%s: %d and %d requests", c.policy, reached.Load()-before, asked.Load()-answered)
+		}
+		_ = gate.Force("reset", "", "", 0)
 	}
 }
 
@@ -208,7 +218,10 @@ func TestCaddysOwnHealthChecksCount(t *testing.T) {
 func TestStateIsKeptOverReloads(t *testing.T) {
 	bad, reached := counted(t, 502)
 	good, _ := counted(t, 200)
-	first := serve(t, static("round_robin", bad, good))
+	aMinute := func(handler string) string { // no trial comes in between
+		return strings.Replace(handler, `{"protocol":"federation"}`, `{"protocol":"federation","breaker":{"open":60000000000}}`, 1)
+	}
+	first := serve(t, aMinute(static("round_robin", bad, good)))
 	for range 12 {
 		first.get(http.MethodGet)
 	}
@@ -217,7 +230,7 @@ func TestStateIsKeptOverReloads(t *testing.T) {
 	}
 	// the next config is loaded before the first is gone, and adds an upstream
 	more, _ := counted(t, 200)
-	second := serve(t, static("latency", bad, good, more))
+	second := serve(t, aMinute(static("latency", bad, good, more)))
 	first.unload()
 	before := reached.Load()
 	for range 12 {

@@ -195,6 +195,23 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+func TestNodesWithCaddysOwnTransportAndPolicy(t *testing.T) {
+	address, asked := counted(t, 200)
+	for _, policy := range []string{`{"policy":"round_robin"}`, `{"policy":"federation"}`} {
+		asked.Store(0)
+		p := serve(t, fmt.Sprintf(`{"dynamic_upstreams":{"source":"federation"},"load_balancing":{"retries":2,"selection_policy":%s}}`, policy),
+			node("a", "http://"+address, ""), node("b", "http://"+address, ""), node("refusing", "http://"+nobody(t), ""))
+		for range 9 {
+			if status := p.get(http.MethodPost); status != 200 {
+				t.Errorf("%s: status %d", policy, status)
+			}
+		}
+		if asked.Load() != 9 {
+			t.Errorf("%s: %d requests reached a node", policy, asked.Load())
+		}
+	}
+}
+
 func TestWeightsOfNodes(t *testing.T) {
 	first, asked := counted(t, 200)
 	second, other := counted(t, 200)

@@ -68,7 +68,7 @@ const ScanLimit = 64
 //
 // is chosen, ties at random. The requests in flight keep a fast node from being
 // flooded by everybody who just learnt that it is fast. A node of which nothing
-// is known counts as the average of the others.
+// is known counts as the fastest of the others, and goes first.
 type Latency struct{}
 
 // Pick implements [Policy].
@@ -85,72 +85,74 @@ func (LeastConn) Pick(nodes Candidates, random func(int) int) int {
 	return lowest(nodes, random, false)
 }
 
-// lowest returns the node with the lowest cost.
+// lowest returns the node with the lowest cost, ties at random.
 func lowest(nodes Candidates, random func(int) int, byLatency bool) int {
-	unknown := 0.0 // what a node of unknown latency counts as, once there is one
-	cost := func(c Candidate) float64 {
-		busy := (c.InFlight + 1) / (c.Weight * c.Ramp)
-		switch {
-		case !byLatency:
-			return busy
-		case c.Latency > 0:
-			return busy * c.Latency
-		case unknown == 0:
-			unknown = averageLatency(nodes)
-		}
-		return busy * unknown
-	}
 	if nodes.Len() > ScanLimit {
-		first, a, found := draw(nodes, random, -1)
-		second, b, both := draw(nodes, random, a)
-		if found && both {
-			if first.Latency == 0 {
-				first.Latency = second.Latency
-			} else if second.Latency == 0 {
-				second.Latency = first.Latency
-			}
-			if first.Latency == 0 {
-				byLatency = false
-			}
-			if cost(second) < cost(first) {
-				return b
-			}
-			return a // which of the two came first was chance already
+		if i := betterOfTwo(nodes, random, byLatency); i >= 0 {
+			return i
 		}
 	}
-	best, bestCost, ties := -1, math.Inf(1), 0
+	var known, unknown cheapest // each of them by its own measure
+	fastest := math.Inf(1)
 	for i := range nodes.Len() {
 		c, ok := nodes.At(i)
-		if !ok {
-			continue
-		}
-		switch now := cost(c); {
-		case best < 0 || now < bestCost:
-			best, bestCost, ties = i, now, 1
-		case now == bestCost:
-			// each of k equal nodes is kept with probability 1/k
-			if ties++; random(ties) == 0 {
-				best = i
-			}
+		switch {
+		case !ok:
+		case !byLatency:
+			known.offer(i, c.busy(), random)
+		case c.Latency > 0:
+			known.offer(i, c.busy()*c.Latency, random)
+			fastest = min(fastest, c.Latency)
+		default:
+			unknown.offer(i, c.busy(), random)
 		}
 	}
-	return best
+	if unknown.ties > 0 && (known.ties == 0 || unknown.cost*fastest <= known.cost) {
+		return unknown.index
+	}
+	if known.ties > 0 {
+		return known.index
+	}
+	return -1
 }
 
-// averageLatency is the harmonic mean over the nodes whose latency is known,
-// which one that is charged for failures hardly moves; 1 when there are none, so
-// that only what is in flight decides.
-func averageLatency(nodes Candidates) float64 {
-	rate, known := 0.0, 0
-	for i := range nodes.Len() {
-		if c, ok := nodes.At(i); ok && c.Latency > 0 {
-			rate, known = rate+1/c.Latency, known+1
+// betterOfTwo returns the better of two nodes drawn at random, or -1 when no
+// two were found soon.
+func betterOfTwo(nodes Candidates, random func(int) int, byLatency bool) int {
+	first, a, found := draw(nodes, random, -1)
+	second, b, both := draw(nodes, random, a)
+	if !found || !both {
+		return -1
+	}
+	costA, costB := first.busy(), second.busy()
+	if byLatency && first.Latency > 0 && second.Latency > 0 {
+		costA, costB = costA*first.Latency, costB*second.Latency
+	}
+	if costB < costA {
+		return b
+	}
+	return a // which of the two came first was chance already
+}
+
+// busy is how full the node is for its share.
+func (c Candidate) busy() float64 { return (c.InFlight + 1) / (c.Weight * c.Ramp) }
+
+// cheapest is the best of those that were offered.
+type cheapest struct {
+	index, ties int
+	cost        float64
+}
+
+func (b *cheapest) offer(index int, cost float64, random func(int) int) {
+	switch {
+	case b.ties == 0 || cost < b.cost:
+		*b = cheapest{index, 1, cost}
+	case cost == b.cost:
+		// each of k equal nodes is kept with probability 1/k
+		if b.ties++; random(b.ties) == 0 {
+			b.index = index
 		}
 	}
-	if known == 0 {
-		return 1
-	}
-	return float64(known) / rate
 }
 
 // drawTries is how often a node is drawn before giving up: with half of the
