@@ -32,6 +32,10 @@ type Nodes interface {
 	// AssignIDs returns the ids of these slugs, the same at every call, and
 	// numbers those that have none. Static nodes have ids without a record.
 	AssignIDs(ctx context.Context, slugs []string) (map[string]int64, error)
+	// Restore puts ids, and the nodes that had them, back into a store that
+	// came back empty: a server that keeps nothing on disk. [ErrExists] when it
+	// has or had any, and then nothing is done.
+	Restore(ctx context.Context, ids map[string]int64, records []NodeRecord) error
 	// Watch sends after every change of a node until ctx ends or the store is
 	// closed, then closes the channel. Changes in quick succession may come as one.
 	Watch(ctx context.Context) (<-chan struct{}, error)

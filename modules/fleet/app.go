@@ -181,9 +181,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.authority, err = newAuthority(a); err != nil {
 		return err
 	}
-	a.DeclareStoreMode("nodes", "as last read")
-	a.DeclareStoreMode("request log", "lost")
-	a.DeclareStoreMode("events", "wait in memory")
+	for feature, mode := range map[string]string{
+		"nodes": "as last read", "registration": StoreModeClosed, "request log": "lost", "events": "wait in memory",
+		"token checks": "as last read", "token endpoints": StoreModeClosed, "breakers": StoreModeLocal, "gateways": "as last seen",
+	} {
+		a.DeclareStoreMode(feature, mode)
+	}
 	a.registry = &registry{app: a, ctx: ctx, static: static}
 	return a.registry.rebuild(make(map[string]int64), nil)
 }

@@ -47,6 +47,9 @@ func formatID(id int64) string { return strconv.FormatInt(id, 10) }
 func (t *authority) read(ctx context.Context, tokens store.Tokens) error {
 	t.reading.Lock()
 	defer t.reading.Unlock()
+	if err := t.app.shared.store.memory.revokeAgain(ctx, tokens, t.app.logger); err != nil {
+		return err
+	}
 	keys, err := tokens.Keys(ctx, "")
 	if err != nil {
 		return err
@@ -55,6 +58,7 @@ func (t *authority) read(ctx context.Context, tokens store.Tokens) error {
 	if err != nil {
 		return err
 	}
+	t.app.shared.store.memory.note(revocations)
 	next := &grants{
 		byID: make(map[string]*apiKey, len(keys)), imported: make(map[string]*apiKey),
 		tokens: make(map[string]bool), families: make(map[string]bool), epochs: make(map[string]int64),

@@ -67,6 +67,9 @@ const (
 func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.restore(ctx, nodes); err != nil {
+		return err
+	}
 	ids, err := nodes.AssignIDs(ctx, slices.Collect(maps.Keys(r.static)))
 	if err != nil {
 		return err
@@ -75,7 +78,11 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 	if err != nil {
 		return err
 	}
-	r.app.shared.store.known.Store(&knownNodes{maps.Clone(ids), records})
+	known := &knownNodes{maps.Clone(ids), records}
+	for _, record := range records {
+		known.ids[record.Slug] = record.ID
+	}
+	r.app.shared.store.memory.nodes.Store(known)
 	return r.rebuild(ids, records)
 }
 
@@ -84,7 +91,7 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 func (r *registry) recall() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known := r.app.shared.store.known.Load()
+	known := r.app.shared.store.memory.nodes.Load()
 	if known == nil {
 		return nil
 	}

@@ -43,13 +43,7 @@ const (
 type storeHealth struct {
 	state    atomic.Pointer[StoreState] // without modes
 	identity atomic.Pointer[string]     // a random one until the store's is known
-	known    atomic.Pointer[knownNodes]
-}
-
-// knownNodes is what was last read of the registry.
-type knownNodes struct {
-	ids     map[string]int64
-	records []store.NodeRecord
+	memory   recollection
 }
 
 // storeModes are what the features of one config declared.

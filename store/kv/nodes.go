@@ -105,6 +105,43 @@ func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64,
 	return ids, nil
 }
 
+func (n nodes) Restore(ctx context.Context, ids map[string]int64, records []store.NodeRecord) error {
+	err := n.update(ctx, "restoring nodes", func(tx Tx) error {
+		last, err := counter(tx, "last_node_id", 0)
+		if err != nil {
+			return err
+		}
+		if last > 0 {
+			return store.ErrExists
+		}
+		for slug, id := range ids {
+			if err := store.CheckKeys(slug); err != nil {
+				return err
+			}
+			last = max(last, uint64(id))
+			if err := tx.Put(bucketIDs, slug, binary.BigEndian.AppendUint64(nil, uint64(id))); err != nil {
+				return err
+			}
+		}
+		for _, record := range records {
+			id, known := ids[record.Slug]
+			if !known {
+				return fmt.Errorf("node %q has no id: %w", record.Slug, store.ErrNotFound)
+			}
+			record.ID = id
+			if err := put(tx, bucketNodes, record.Slug, record); err != nil {
+				return err
+			}
+		}
+		_, err = counter(tx, "last_node_id", last)
+		return err
+	})
+	if err == nil {
+		n.hub.Changed(watch.Nodes)
+	}
+	return err
+}
+
 // assignID returns the slug's id, a new one when it has none.
 func assignID(tx Tx, slug string) (int64, error) {
 	if text := tx.Get(bucketIDs, slug); len(text) == 8 {

@@ -140,6 +140,28 @@ func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64,
 	return ids, nil
 }
 
+func (n nodes) Restore(ctx context.Context, ids map[string]int64, records []store.NodeRecord) error {
+	const what = "restoring nodes"
+	var last int64
+	args := []any{n.channel(watch.Nodes), nil, len(ids)}
+	for slug, id := range ids {
+		if err := store.CheckKeys(slug); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		last = max(last, id)
+		args = append(args, slug, id)
+	}
+	args[1] = last
+	for _, record := range records {
+		if _, known := ids[record.Slug]; !known {
+			return fmt.Errorf("%s: node %q has no id: %w", what, record.Slug, store.ErrNotFound)
+		}
+		args = append(args, record.Slug, record.Revision, micros(record.Updated), record.Data)
+	}
+	_, err := n.runLong(ctx, what, nodeRestore, n.keys("records", "ids", "last_id", "version"), args...)
+	return err
+}
+
 func (n nodes) Watch(ctx context.Context) (<-chan struct{}, error) {
 	return n.hub.Watch(ctx, watch.Nodes)
 }

@@ -45,6 +45,7 @@ var (
 	nodePut           = newScript("node_put")
 	nodeDelete        = newScript("node_delete")
 	nodeIDs           = newScript("node_ids")
+	nodeRestore       = newScript("node_restore")
 	tokenIssue        = newScript("family", "token_issue")
 	tokenRotate       = newScript("family", "token_rotate")
 	tokenPresent      = newScript("family", "token_present")

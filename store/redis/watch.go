@@ -9,6 +9,7 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/store/watch"
 )
@@ -63,10 +64,23 @@ func (s *Store) poll(ctx context.Context) {
 	for pause(ctx, pollInterval-pollInterval/10+rand.N(pollInterval/10)) {
 		for _, topic := range watch.Topics {
 			version, err := s.readVersion(ctx, topic)
-			if err == nil && s.seen.fresh(topic, version) {
-				s.hub.Changed(topic)
+			if err != nil || !s.seen.fresh(topic, version) {
+				continue
 			}
+			if version == "" {
+				s.reintroduce(ctx) // the server came back empty before a gate shut
+			}
+			s.hub.Changed(topic)
 		}
+	}
+}
+
+// reintroduce gives an empty server the identity it had.
+func (s *Store) reintroduce(ctx context.Context) {
+	bounded, cancel := bound(ctx, s.settings.Timeout)
+	defer cancel()
+	if err := s.introduce(bounded); err != nil && ctx.Err() == nil {
+		s.logger.Warn("the store's identity cannot be put back", zap.Error(plain(err)))
 	}
 }
 

@@ -83,6 +83,33 @@ func nodeIDs(t *testing.T, b Backend) {
 	}
 }
 
+func restoredNodes(t *testing.T, b Backend) {
+	ctx, s := t.Context(), open(t, b)
+	n := s.Nodes()
+	updated := now(t, s).Add(-time.Hour)
+	ids := map[string]int64{"fixed": 3, "shop": 7, "gone": 9}
+	records := []store.NodeRecord{{Slug: "shop", ID: 7, Revision: 4, Updated: updated, Data: []byte("{}")}}
+	fails(t, n.Restore(ctx, nil, records), store.ErrNotFound)
+	// of many who saw the same, one restores it
+	if won := together(t, 30, store.ErrExists, func(int) error { return n.Restore(ctx, ids, records) }); won != 1 {
+		t.Fatalf("%d restored one store", won)
+	}
+	list := must[[]store.NodeRecord](t)(n.List(ctx))
+	if len(list) != 1 || list[0].ID != 7 || list[0].Revision != 4 || !list[0].Updated.Equal(updated) || string(list[0].Data) != "{}" {
+		t.Fatalf("list is %+v", list)
+	}
+	again := must[map[string]int64](t)(n.AssignIDs(ctx, []string{"fixed", "shop", "gone", "new"}))
+	if again["fixed"] != 3 || again["shop"] != 7 || again["gone"] != 9 || again["new"] != 10 {
+		t.Fatalf("ids are %v", again)
+	}
+	changed := must[store.NodeRecord](t)(n.Put(ctx, store.NodeRecord{Slug: "shop", Revision: 4}))
+	if changed.ID != 7 || changed.Revision != 5 {
+		t.Fatalf("changed %+v", changed)
+	}
+	ok(t, n.Delete(ctx, "shop", 0))
+	fails(t, n.Restore(ctx, ids, records), store.ErrExists) // it was emptied by its users
+}
+
 func watch(t *testing.T, b Backend) {
 	s := open(t, b)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -36,6 +36,7 @@ func Run(t *testing.T, b Backend) {
 		"api keys": apiKeys, "revocations": revocations, "limits": limits, "breakers": breakers, "cache": cache,
 		"journal": journal, "leases": leases, "events": events, "restart": restart, "closed": closed, "identity": identity,
 		"large values": largeValues, "presented tokens": presentedTokens, "members": members, "shared": shared,
+		"restored nodes": restoredNodes,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, b) })
 	}
