@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"os"
 	"reflect"
 	"runtime/debug"
@@ -112,7 +111,7 @@ func (a *App) configHash() string {
 		if err != nil {
 			return ""
 		}
-		fmt.Fprintf(sum, "%s %s\n", field.Name, text)
+		sum.Write(append(append([]byte(field.Name+" "), text...), '\n'))
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:8])
 }

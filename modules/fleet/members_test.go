@@ -52,7 +52,7 @@ func TestGatewaysNoticeClocksAndConfigsThatDiffer(t *testing.T) {
 		const configs, config = "gateways run with different configs of the federation", "gateways run with one config of the federation"
 
 		first, stopFirst := begin("one", s)
-		second, stopSecond := begin("one", s)
+		_, stopSecond := begin("one", s)
 		time.Sleep(3 * time.Second)
 		members := first.Members()
 		if members.Count() != 2 || members.Drift || members.Stale || members.Skew != 0 || members.Self != first.shared.circuits.gateway {
@@ -88,7 +88,7 @@ func TestGatewaysNoticeClocksAndConfigsThatDiffer(t *testing.T) {
 		}
 		expect("with one config", config, 1)
 
-		second, stopSecond = begin("one", s)
+		second, stopSecond := begin("one", s)
 		time.Sleep(3 * time.Second)
 		s.Close() // the number of gateways outlives the store
 		time.Sleep(10 * time.Second)

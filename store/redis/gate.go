@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -60,6 +61,9 @@ type call struct {
 	held bool // the keeper's: it passes a shut gate
 }
 
+// keepers is the context of a command that passes a shut gate.
+func keepers(ctx context.Context) context.Context { return call{Context: ctx, own: true, held: true} }
+
 // hook holds commands up at their gate.
 type hook struct {
 	gates map[section]*gate // one for all of a server
@@ -101,7 +105,7 @@ func (h *hook) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 				return nil
 			})
 		}
-		if result == breaker.ErrBreakerOpen {
+		if errors.Is(result, breaker.ErrBreakerOpen) {
 			command.SetErr(*g.fault.Load())
 			return command.Err()
 		}

@@ -20,7 +20,7 @@ const format = "1"
 // handshake finds out whether the server behind a gate can be used. A
 // refusal is final at the start; later it keeps the gate shut.
 func (s *Store) handshake(ctx context.Context, g *gate) error {
-	ctx = call{Context: ctx, own: true, held: true}
+	ctx = keepers(ctx)
 	if cluster, ok := s.client.(*goredis.ClusterClient); ok {
 		cluster.ReloadState(ctx) // a node of it may be gone
 	}

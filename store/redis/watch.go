@@ -119,7 +119,7 @@ func (s *Store) listen(ctx context.Context) {
 // hear listens on one connection until it breaks.
 func (s *Store) hear(ctx context.Context, channels []string, topics map[string]watch.Topic, again bool) {
 	heard := s.client.Subscribe(ctx, channels...)
-	defer heard.Close()
+	defer func() { _ = heard.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = heard.Close() })()
 	asked := false
 	for ctx.Err() == nil {

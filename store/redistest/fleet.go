@@ -111,7 +111,7 @@ func StartCluster(t testing.TB) *Cluster {
 		f.Servers = append(f.Servers, s)
 		args = append(args, s.Addr)
 	}
-	made, err := exec.Command("redis-cli", append(args, "--cluster-replicas", "1", "--cluster-yes")...).CombinedOutput()
+	made, err := exec.CommandContext(t.Context(), "redis-cli", append(args, "--cluster-replicas", "1", "--cluster-yes")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("making the Cluster: %v\n%s", err, made)
 	}

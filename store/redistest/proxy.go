@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"context"
 	"net"
 	"sync"
 	"testing"
@@ -30,7 +31,7 @@ type pair struct{ client, server *net.TCPConn }
 // StartProxy starts a proxy before a server.
 func StartProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,13 +98,14 @@ func reset(c *pair) {
 }
 
 func (p *Proxy) accept() {
+	dialer := net.Dialer{Timeout: patience}
 	for {
 		conn, err := p.listener.Accept()
 		if err != nil {
 			return
 		}
 		client := conn.(*net.TCPConn)
-		upstream, err := net.Dial("tcp", p.target)
+		upstream, err := dialer.DialContext(context.Background(), "tcp", p.target)
 		if err != nil {
 			_ = client.SetLinger(0)
 			_ = client.Close()

@@ -88,7 +88,7 @@ func start(t testing.TB, env []string, options ...string) *Server {
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func FreePort(t testing.TB) int {
 // launch starts the process and waits until it answers.
 func (s *Server) launch() {
 	s.t.Helper()
-	s.process = exec.Command("redis-server", s.args...)
+	s.process = exec.CommandContext(context.Background(), "redis-server", s.args...) // until Kill
 	s.process.Env = append(os.Environ(), s.env...)
 	s.process.Stdout, s.process.Stderr = s.output, s.output
 	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
