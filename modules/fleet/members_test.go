@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,8 +24,8 @@ func TestAGatewayAloneIsOne(t *testing.T) {
 
 func TestGatewaysNoticeClocksAndConfigsThatDiffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var ahead time.Duration
-		s, err := memory.New(func() time.Time { return time.Now().Add(ahead) }, zap.NewNop())
+		var ahead atomic.Int64 // of the store's clock
+		s, err := memory.New(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,13 +65,13 @@ func TestGatewaysNoticeClocksAndConfigsThatDiffer(t *testing.T) {
 		expect("in step", differ, 0)
 		expect("alike", configs, 0)
 
-		ahead = 5 * time.Second
+		ahead.Store(int64(5 * time.Second))
 		time.Sleep(10 * time.Second)
-		if first.Members().Skew != ahead || first.Members().Gateways[1].Skew != ahead {
+		if first.Members().Skew != 5*time.Second || first.Members().Gateways[1].Skew != 5*time.Second {
 			t.Errorf("members are %+v", first.Members())
 		}
 		expect("5s apart", differ, 2) // once each
-		ahead = 0
+		ahead.Store(0)
 		time.Sleep(10 * time.Second)
 		expect("in step again", agree, 2)
 
