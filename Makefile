@@ -8,8 +8,9 @@ TAGS     := nobadger,nomysql,nopgx
 GO_BUILD := go build -tags $(TAGS)
 GO_TEST  := go test -tags $(TAGS)
 FUZZTIME ?= 10s
+SKEWTIME ?= 60
 
-.PHONY: help demo build test-deps test race fuzz bench lint tidy-check clean
+.PHONY: help demo build test-deps test race skew fuzz bench lint tidy-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +33,11 @@ test: test-deps ## run all tests
 
 race: test-deps ## run all tests with the race detector
 	CGO_ENABLED=1 $(GO_TEST) -race ./...
+
+skew: test-deps ## limit over three gateways whose clocks differ, for SKEWTIME seconds; compiles everything anew
+	tools/skewed-clock.sh bin/skew
+	RATELIMIT_TEST_SKEWED=1 RATELIMIT_TEST_SECONDS=$(SKEWTIME) $(GO_TEST) -overlay bin/skew/overlay.json \
+		-run TestThreeGatewayProcessesAdmitOneBudget -count 1 -v ./modules/ratelimit
 
 fuzz: ## fuzz every target for FUZZTIME
 	@set -e; for package in $$(go list -tags $(TAGS) ./...); do \

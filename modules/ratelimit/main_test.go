@@ -31,6 +31,11 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Setenv("XDG_DATA_HOME", folder)
+	if os.Getenv(gatewayEnv) != "" {
+		code := gatewayProcess()
+		os.RemoveAll(folder)
+		os.Exit(code)
+	}
 	caddy.RegisterModule(new(sharedStore))
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(folder)
