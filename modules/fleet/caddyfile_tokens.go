@@ -87,7 +87,7 @@ func (a *App) unmarshalJWKS(d *caddyfile.Dispenser) error {
 	if len(args) != 1 && len(args) != 2 {
 		return d.Errf("federation: jwks takes <url> [<iss>], got %d arguments", len(args))
 	}
-	if _, err := parseJWKSURL(args[0]); err != nil {
+	if err := checkJWKSURL(args[0]); err != nil {
 		return d.Errf("federation: jwks: %v", err)
 	}
 	config := JWKSConfig{URL: args[0]}

@@ -80,7 +80,7 @@ func (o *object) each(text []byte, known []string, member func(name string) erro
 	if _, err := o.json.ReadToken(); err != nil { // the closing brace
 		return errJSON
 	}
-	if _, err := o.json.ReadToken(); err != io.EOF {
+	if _, err := o.json.ReadToken(); !errors.Is(err, io.EOF) {
 		return errJSON
 	}
 	return nil
