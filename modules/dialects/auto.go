@@ -84,10 +84,30 @@ func (a *Auto) Probe(ctx context.Context, node fleet.Caller) (*fleet.Report, err
 		return nil, err
 	}
 	report, err := found.dialect.Probe(ctx, node)
+	a.doubt(found, err)
+	return report, err
+}
+
+// Check implements [fleet.Checker].
+func (a *Auto) Check(ctx context.Context, node fleet.Caller) (*fleet.Report, error) {
+	found, err := a.detect(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	ask := found.dialect.Probe
+	if checker, ok := found.dialect.(fleet.Checker); ok {
+		ask = checker.Check
+	}
+	report, err := ask(ctx, node)
+	a.doubt(found, err)
+	return report, err
+}
+
+// doubt has the dialect of a node that was not understood detected again.
+func (a *Auto) doubt(found *detection, err error) {
 	if misfit(err) && time.Since(found.at) >= redetectAfter {
 		a.detected.CompareAndSwap(found, nil)
 	}
-	return report, err
 }
 
 // misfit tells whether a node may speak another dialect by now.
@@ -151,6 +171,7 @@ func (*Auto) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // Interface guards
 var (
 	_ fleet.Dialect         = (*Auto)(nil)
+	_ fleet.Checker         = (*Auto)(nil)
 	_ caddy.Provisioner     = (*Auto)(nil)
 	_ caddyfile.Unmarshaler = (*Auto)(nil)
 )

@@ -378,5 +378,6 @@ func complete(hit *fleet.Hit, name, body, url, object, metadata, vector, ref jso
 // Interface guards
 var (
 	_ fleet.Dialect     = (*Laravel)(nil)
+	_ fleet.Checker     = (*Laravel)(nil)
 	_ caddy.Provisioner = (*Laravel)(nil)
 )

@@ -36,6 +36,11 @@ func (l *Laravel) Probe(ctx context.Context, node fleet.Caller) (*fleet.Report, 
 	return report, nil
 }
 
+// Check implements [fleet.Checker].
+func (l *Laravel) Check(ctx context.Context, node fleet.Caller) (*fleet.Report, error) {
+	return l.health(ctx, node)
+}
+
 // health reads GET health. A node that is not ready answers 503 with the same body.
 func (l *Laravel) health(ctx context.Context, node fleet.Caller) (*fleet.Report, error) {
 	response, err := node.Do(ctx, &fleet.Request{Path: l.path("health"), TokenHeader: l.where})

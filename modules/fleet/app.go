@@ -72,6 +72,8 @@ type App struct {
 	// last seen, open everything, closed nothing. A handler may say otherwise.
 	// Default: local.
 	OnStoreFailure string `json:"on_store_failure,omitempty"`
+	// Health is how the nodes are checked. Default: see [HealthConfig].
+	Health *HealthConfig `json:"health,omitempty"`
 
 	logger     *zap.Logger
 	opener     store.Opener
@@ -85,6 +87,7 @@ type App struct {
 	shared     *shared
 	pooled     bool // shared is held in the pool
 	registry   *registry
+	prober     *prober
 
 	caddyEvents  *caddyevents.App
 	eventContext caddy.Context
@@ -164,6 +167,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		if err := a.NodeDefaults.ValidateSettings(); err != nil {
 			return fmt.Errorf("node_defaults: %w", err)
+		}
+	}
+	if a.Health != nil {
+		if err := a.Health.Validate(); err != nil {
+			return fmt.Errorf("health: %w", err)
 		}
 	}
 	if a.Breaker != nil {
@@ -250,7 +258,8 @@ func (a *App) Start() error {
 		readable := err == nil
 		a.running.Go(func() { a.registry.watch(background, opened.Nodes(), changes, readable) })
 	}
-	a.running.Go(func() { (&discovery{app: a}).run(background) })
+	a.prober = newProber(a)
+	a.running.Go(func() { a.prober.run(background) })
 	close(a.started)
 	a.enter()
 	a.logger.Info("federation started", zap.String("name", a.Name), zap.Int("nodes", len(a.Snapshot().Nodes)))

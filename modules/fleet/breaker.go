@@ -80,6 +80,7 @@ type circuits struct {
 	ejecting sync.Mutex
 	owners   atomic.Uint64
 
+	suspicion
 	sharing
 }
 
@@ -274,6 +275,9 @@ func (c *circuit) finish(t *Ticket, r *Result) {
 		t.era.retryUntil.Store(int64(at + min(r.RetryAfter, MaxRetryAfter)))
 	}
 	trip := t.era.window.Record(rules, at, verdict, slow, r.Refused)
+	if verdict == breaker.Hard {
+		c.home.tell(c.slug)
+	}
 	if trip != nil && t.era.state.Phase == breaker.Closed {
 		c.trip(t.gate, t.era, *trip, at)
 	}

@@ -61,9 +61,11 @@ func (a *App) startBreakers(ctx, background context.Context) {
 	})
 }
 
-// electorate is how many gateways have traffic to a node, this one included.
+// electorate is how many gateways have traffic to a node, this one included,
+// and whether active checks agree that it is down.
 func (a *App) electorate(slug string) (gateways int, confirmed bool) {
-	return 1 + a.shared.gateways.peers(slug).traffic, false
+	node := a.Snapshot().Node(slug)
+	return 1 + a.shared.gateways.peers(slug).traffic, node != nil && node.gate.member.health.down()
 }
 
 // breakerWritten raises an event, on the one gateway that wrote the change.

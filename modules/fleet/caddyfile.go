@@ -32,6 +32,7 @@ import (
 //	    node_urls     <cidr|host pattern|public...>
 //	    node          <slug> <url> { ... }
 //	    node_defaults { ... }
+//	    health        [off] { ... }
 //	    breaker       [off] { ... }
 //	    on_store_failure local | open | closed
 //	}
@@ -44,7 +45,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	block := subdirective.New("federation", append([]string{
-		"store", "enrollment", "node_urls", "node", "node_defaults", "breaker", "on_store_failure",
+		"store", "enrollment", "node_urls", "node", "node_defaults", "health", "breaker", "on_store_failure",
 	}, tokenSubdirectives...)...)
 	for d.NextBlock(0) {
 		var err error
@@ -66,6 +67,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				if err == nil && len(a.NodeDefaults.Keys) > 0 {
 					err = d.Errf("node_defaults: key cannot stand here: it would be every node's")
 				}
+			}
+		case "health":
+			if err = block.Once(d); err == nil {
+				a.Health = new(HealthConfig)
+				err = a.Health.UnmarshalCaddyfile(d)
 			}
 		case "breaker":
 			if err = block.Once(d); err == nil {

@@ -35,6 +35,7 @@ const TimeoutHeader = "X-Federation-Timeout-Ms"
 const (
 	kindSearch = "search"
 	kindProbe  = "probe"
+	kindCheck  = "check" // a probe for no more than the node's health
 )
 
 // Call is how one call to a node went.
@@ -93,7 +94,7 @@ func (a *App) call(ctx context.Context, node *Node, kind string, work func(conte
 		return Call{Outcome: OutcomeNeutral, Took: time.Since(start), Err: err}
 	}
 	var ticket Ticket
-	if kind != kindProbe { // probes tell of health, and must reach a node that is out
+	if kind != kindProbe && kind != kindCheck { // probes tell of health, and must reach a node that is out
 		if ticket, err = node.Admit(ctx, start); err != nil {
 			return Call{Outcome: OutcomeNeutral, Took: time.Since(start), Err: err}
 		}
@@ -123,6 +124,9 @@ func (a *App) call(ctx context.Context, node *Node, kind string, work func(conte
 	ticket.Done(result)
 	if call.Outcome != OutcomeOK && call.Outcome != OutcomeNeutral {
 		node.gate.member.history.fail(call.Outcome, Describe(err), start.Add(call.Took))
+	}
+	if kind == kindCheck && call.Err == nil {
+		return call // the log is of what was asked for, and of what went wrong
 	}
 	record := store.RequestRecord{
 		Node: node.Slug, Time: start, Kind: kind, Status: call.Status,

@@ -32,6 +32,14 @@ type Dialect interface {
 	Probe(ctx context.Context, node Caller) (*Report, error)
 }
 
+// Checker is a [Dialect] that can ask how its node is without asking what it
+// holds. It is asked at every check; Probe at the first one, every five
+// minutes, and when the node's version has changed.
+type Checker interface {
+	// Check returns a report whose dialect, version, health and reason count.
+	Check(ctx context.Context, node Caller) (*Report, error)
+}
+
 // Caller is the one way a dialect reaches its node.
 type Caller interface {
 	// Node is the node that is being called.

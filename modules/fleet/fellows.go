@@ -35,7 +35,7 @@ func (f *fellows) tally() tally {
 	t := tally{changes: changes, version: version}
 	f.each(func(g *Gate) {
 		t.total++
-		if g.member.circuit.era.Load().available() {
+		if g.member.circuit.era.Load().available() && !g.member.health.down() {
 			t.available++
 		}
 	})

@@ -111,9 +111,10 @@ func (r *Result) verdict() breaker.Verdict {
 
 // The refusals are made once: a refused call costs no allocation.
 var (
-	errRefusedOpen     = &RefusalError{Reason: reasonOpen}
-	errRefusedRamp     = &RefusalError{Reason: reasonRamp}
-	errRefusedBulkhead = &RefusalError{Reason: "bulkhead"}
+	errRefusedOpen      = &RefusalError{Reason: reasonOpen}
+	errRefusedRamp      = &RefusalError{Reason: reasonRamp}
+	errRefusedBulkhead  = &RefusalError{Reason: "bulkhead"}
+	errRefusedUnhealthy = &RefusalError{Reason: "unhealthy"}
 )
 
 // Admit lets a call through, or returns a [*RefusalError] with the reason
@@ -237,6 +238,11 @@ func (g *Gate) TrialDue() bool {
 	}
 	e := g.member.circuit.era.Load()
 	return !e.free() && g.member.circuit.trialDue(g, e)
+}
+
+// failing tells whether the last calls in a row failed hard.
+func (g *Gate) failing() bool {
+	return g.rules != nil && g.member.circuit.era.Load().window.Row() > 0
 }
 
 // Load is what the calls have cost so far.

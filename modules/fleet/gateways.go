@@ -137,7 +137,7 @@ func (a *App) word(self Gateway, traffic map[*member]trafficSeen) []byte {
 			was = trafficSeen{calls, now}
 			traffic[m] = was
 		}
-		said := nodeWord{InFlight: m.load.inFlight.Load(), Traffic: !was.at.IsZero() && now.Sub(was.at) < trafficFor}
+		said := nodeWord{InFlight: m.load.inFlight.Load(), Traffic: !was.at.IsZero() && now.Sub(was.at) < trafficFor, Health: m.health.own()}
 		if said != (nodeWord{}) {
 			word.Nodes[n.Slug] = said
 		}

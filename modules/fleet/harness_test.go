@@ -31,7 +31,7 @@ var root = sync.OnceValue(func() caddy.Context {
 
 // federated is a federation that runs until the test ends, and its store.
 type federated struct {
-	*testing.T
+	testing.TB
 	app   *App
 	store store.Store
 	said  *observer.ObservedLogs
@@ -41,9 +41,9 @@ type federated struct {
 }
 
 // run starts a federation with a memory store from the lines of its block.
-func run(t *testing.T, block string) *federated {
+func run(t testing.TB, block string) *federated {
 	t.Helper()
-	f := &federated{T: t}
+	f := &federated{TB: t}
 	var err error
 	// the data stays while the federation is stopped
 	if f.store, err = (memory.Memory{}).Open(t.Context(), t.Name(), zap.NewNop()); err != nil {

@@ -87,12 +87,15 @@ func (n *Node) Load() Load { return n.gate.Load() }
 // word: [Node.Admit] asks both.
 func (n *Node) Gate() *Gate { return n.gate }
 
+// Health is how the node is, as observed by all gateways that check it.
+func (n *Node) Health() HealthStatus { return n.gate.member.health.read() }
+
 // Breaker is the state of the node's circuit breaker now.
 func (n *Node) Breaker() BreakerStatus { return n.gate.Breaker() }
 
 // Admit lets a call to the node through, or returns a [*RefusalError]: with
-// the operator's state as its reason when the node is not enabled, else with
-// one of [Gate.Admit], which says more.
+// the operator's state as its reason when the node is not enabled,
+// "unhealthy" when checks say so, else with one of [Gate.Admit], which says more.
 func (n *Node) Admit(ctx context.Context, start time.Time) (Ticket, error) {
 	if err := n.stands(start); err != nil {
 		return Ticket{}, err
@@ -108,10 +111,14 @@ func (n *Node) AdmitChosen(ctx context.Context, start time.Time) (Ticket, error)
 	return n.gate.AdmitChosen(ctx, start)
 }
 
-// stands is the refusal of a node that is not enabled, or asked for a pause.
+// stands is the refusal of a node that is not enabled, is unhealthy, or asked
+// for a pause.
 func (n *Node) stands(now time.Time) error {
 	if n.AdminState != AdminEnabled {
 		return &RefusalError{Reason: string(n.AdminState)}
+	}
+	if n.gate.member.health.down() {
+		return errRefusedUnhealthy
 	}
 	if left := n.gate.member.pausedFor(now); left > 0 {
 		return &RefusalError{Reason: ReasonPaused, RetryAfter: left}
@@ -142,12 +149,15 @@ func (n *Node) CollectionClasses() []string {
 }
 
 // Refusal says why no new call may be sent to the node now, or is empty: the
-// operator's state ("draining", "maintenance", "disabled", "pending") or what
-// its gate says ("open", "bulkhead"). It takes nothing, and may be stale a
+// operator's state ("draining", "maintenance", "disabled", "pending"), "unhealthy",
+// or what its gate says ("open", "bulkhead"). It takes nothing, and may be stale a
 // moment later.
 func (n *Node) Refusal() string {
 	if n.AdminState != AdminEnabled {
 		return string(n.AdminState)
+	}
+	if n.gate.member.health.down() {
+		return errRefusedUnhealthy.Reason
 	}
 	if n.gate.member.paused.Load() != nil && n.PausedFor() > 0 {
 		return ReasonPaused

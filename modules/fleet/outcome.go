@@ -70,11 +70,11 @@ func BadPayload(format string, args ...any) *PayloadError {
 
 // RefusalError is a call that we did not make: nothing was sent to the node.
 type RefusalError struct {
-	// Reason is one word for reports: "open", "ramp", "bulkhead", "draining",
-	// "maintenance", "disabled", "pending", "stopped", "budget" (what the node
-	// lets us do is used up), "paused" (it asked for that), "address" (a registered
-	// node's name leads where nodes may not live) or "dialect" (the node's does
-	// not know such requests).
+	// Reason is one word for reports: "open", "ramp", "bulkhead", "unhealthy",
+	// "draining", "maintenance", "disabled", "pending", "stopped", "budget"
+	// (what the node lets us do is used up), "paused" (it asked for that),
+	// "address" (a registered node's name leads where nodes may not live) or
+	// "dialect" (the node's does not know such requests).
 	Reason string
 	// RetryAfter is when to try again, 0 when nobody knows.
 	RetryAfter time.Duration

@@ -47,6 +47,7 @@ type member struct {
 	facts   atomic.Pointer[Report]
 	circuit *circuit
 	paused  atomic.Pointer[time.Time] // until when the node asked not to be called
+	health  health
 }
 
 func newMember(home *circuits, slug, url string) *member {

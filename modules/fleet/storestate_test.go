@@ -60,7 +60,7 @@ func TestTheFederationStartsWithoutItsStoreAndFindsItLater(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
 		f.through = func(s store.Store) store.Store { return fickle{s, &down} }
-		if err := f.reload("node fixed http://127.0.0.1:1", nil); err != nil {
+		if err := f.reload("health off\nnode fixed http://127.0.0.1:1", nil); err != nil {
 			t.Fatal(err)
 		}
 		defer f.halt()

@@ -49,12 +49,16 @@ func (n *Node) View() NodeView {
 	if facts == nil {
 		facts = &Report{Health: HealthUnknown}
 	}
+	observed := n.Health()
+	if observed.State == HealthUnknown { // nobody judges: what it says of itself
+		observed.State, observed.Reason = facts.Health, facts.Reason
+	}
 	v := NodeView{
 		ID: n.ID, Slug: n.Slug, Name: n.Name, URL: n.URL.String(), Type: n.Type, Description: or(n.Description, facts.Description),
 		Version: or(facts.Version, n.Version), Weight: n.Weight, Group: n.Group, Required: n.Required, Dialect: facts.Dialect,
 		Capabilities: list(n.Capabilities, nil), Domains: list(n.Domains, facts.Domains), Keywords: list(n.Keywords, facts.Keywords),
 		DataTypes: list(n.DataTypes, facts.DataTypes), Collections: list(n.Collections, facts.Collections), Source: n.Source,
-		AdminState: n.AdminState, Health: facts.Health, HealthReason: facts.Reason,
+		AdminState: n.AdminState, Health: observed.State, HealthReason: observed.Reason,
 		Refusal: n.Refusal(), Load: n.Load(), Recent: n.Recent(), Breaker: n.Breaker(), Metadata: n.Metadata,
 	}
 	v.Available = v.Refusal == ""
@@ -114,11 +118,7 @@ func (a *App) Statistics() Statistics {
 		s.Nodes.Total++
 		s.Nodes.ByType[node.Type]++
 		s.Nodes.ByAdminState[node.AdminState]++
-		health := HealthUnknown
-		if facts := node.Facts(); facts != nil {
-			health = facts.Health
-		}
-		s.Nodes.ByHealth[health]++
+		s.Nodes.ByHealth[node.Health().State]++
 		if node.Refusal() == "" {
 			s.Nodes.Available++
 		}

@@ -203,6 +203,12 @@ func refusedStatus(reason string) string {
 	}
 }
 
+// missed tells whether the node was left out because it fails, not because an
+// operator or its own nature says so.
+func (r *nodeReport) missed() bool {
+	return r.status == statusOpen || r.status == statusThrottled || r.reason == "unhealthy"
+}
+
 // unasked tells whether nothing was sent to the node.
 func (r *nodeReport) unasked() bool {
 	return r.status == statusOpen || r.status == statusDraining || r.status == statusSkipped ||

@@ -51,7 +51,7 @@ func (f *result) count() {
 			f.missingRequired = r
 		}
 		if r.unasked() {
-			f.partial = f.partial || r.status == statusOpen || r.status == statusThrottled // it is wanted
+			f.partial = f.partial || r.missed()
 			continue
 		}
 		if r.status == statusTimeout {

@@ -144,6 +144,9 @@ func (w *Window) Record(r *Rules, at time.Duration, verdict Verdict, slow, refus
 	return nil
 }
 
+// Row is how many hard failures there were since the last success.
+func (w *Window) Row() int { return int(w.row.Load()) }
+
 // Counts is what the window holds now.
 func (w *Window) Counts(r *Rules, at time.Duration) Counts {
 	w.mu.Lock()

@@ -1,0 +1,502 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
+	"github.com/caddy-federation/caddy-federation/store"
+	"github.com/caddy-federation/caddy-federation/store/memory"
+)
+
+func init() { caddy.RegisterModule(new(checkedDialect)) }
+
+// checkedDialect is a dialect whose checks say what a test wants, by the
+// node's slug.
+type checkedDialect struct{}
+
+// patient is what the checks of a node say, and how often they were asked.
+type patient struct {
+	says   atomic.Pointer[func(context.Context) (*Report, error)]
+	checks atomic.Int64
+	probes atomic.Int64
+	mu     sync.Mutex
+	times  []time.Time
+}
+
+var patients sync.Map
+
+func (*checkedDialect) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: DialectNamespace + ".checked", New: func() caddy.Module { return new(checkedDialect) }}
+}
+
+func (*checkedDialect) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // checked
+	return nil
+}
+
+func (*checkedDialect) Search(context.Context, Caller, *SearchQuery) (*SearchAnswer, error) {
+	return nil, syscall.ECONNRESET
+}
+
+func (*checkedDialect) Check(ctx context.Context, node Caller) (*Report, error) {
+	p := patientOf(node.Node().Slug)
+	p.checks.Add(1)
+	p.mu.Lock()
+	p.times = append(p.times, time.Now())
+	p.mu.Unlock()
+	return (*p.says.Load())(ctx)
+}
+
+func (d *checkedDialect) Probe(ctx context.Context, node Caller) (*Report, error) {
+	patientOf(node.Node().Slug).probes.Add(1)
+	return d.Check(ctx, node)
+}
+
+func patientOf(slug string) *patient {
+	p, _ := patients.LoadOrStore(slug, new(patient))
+	return p.(*patient)
+}
+
+func (p *patient) is(report *Report, err error) {
+	says := func(context.Context) (*Report, error) { return report, err }
+	p.says.Store(&says)
+}
+
+var (
+	wellNode = &Report{Dialect: "checked", Health: HealthHealthy, Version: "1"}
+	sickNode = &Report{Dialect: "checked", Health: HealthUnhealthy, Version: "1", Reason: "the database is gone"}
+)
+
+// ward starts a federation of n checked nodes that are well.
+func ward(t *testing.T, n int, block string) (*federated, []*patient) {
+	t.Helper()
+	var nodes strings.Builder
+	var all []*patient
+	for i := range n {
+		p := new(patient)
+		p.is(wellNode, nil)
+		patients.Store(fmt.Sprintf("n%d", i), p)
+		all = append(all, p)
+		fmt.Fprintf(&nodes, "node n%d http://127.0.0.1:1\n", i)
+	}
+	f := run(t, block+"\nnode_defaults {\n dialect checked\n}\n"+nodes.String())
+	return f, all
+}
+
+func (f *federated) events(kind string) (nodes []string) {
+	f.Helper()
+	synctest.Wait()
+	events, err := f.store.Events().Since(f.Context(), 0, store.MaxEvents)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Kind == kind {
+			nodes = append(nodes, e.Node)
+		}
+	}
+	return nodes
+}
+
+func TestMonitorTakesANodeOutAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 4, "")
+		n := f.node("n0")
+		time.Sleep(10 * time.Second)
+		if h := n.Health(); h.State != HealthHealthy || h.Checked.IsZero() {
+			t.Fatalf("health is %+v", h)
+		}
+		p[0].is(sickNode, nil)
+		time.Sleep(10 * time.Second)
+		if h := n.Health(); h.State != HealthUnhealthy || h.Reason != "the database is gone" || n.Refusal() != "unhealthy" {
+			t.Fatalf("health is %+v, refusal %q", h, n.Refusal())
+		}
+		if _, call := f.app.Search(t.Context(), n, &SearchQuery{Text: "x", Limit: 1}); call.Attempts != 0 || Describe(call.Err) != "not sent: unhealthy" {
+			t.Errorf("a call was %+v", call)
+		}
+		if v := n.View(); v.Health != HealthUnhealthy || v.HealthReason != "the database is gone" || v.Available {
+			t.Errorf("the view is %+v", v)
+		}
+		if f.node("n1").Health().State != HealthHealthy {
+			t.Error("another node suffers")
+		}
+		p[0].is(nil, syscall.ECONNREFUSED)
+		time.Sleep(25 * time.Second)
+		if h := n.Health(); h.State != HealthUnhealthy || h.Reason != "the node refused the connection" {
+			t.Errorf("health is %+v", h)
+		}
+		p[0].is(wellNode, nil)
+		time.Sleep(15 * time.Second)
+		if h := n.Health(); h.State != HealthHealthy || h.Reason != "" || n.Refusal() != "" {
+			t.Errorf("it did not come back: %+v", h)
+		}
+		if down, up := f.events("node_down"), f.events("node_up"); len(down) != 1 || len(up) != 1 || down[0] != "n0" {
+			t.Errorf("events are %v and %v", down, up)
+		}
+		p[0].is(&Report{Dialect: "checked", Health: HealthDegraded, Version: "1"}, nil)
+		time.Sleep(10 * time.Second)
+		if h := n.Health(); h.State != HealthDegraded || n.Refusal() != "" {
+			t.Errorf("a degraded node is %+v", h)
+		}
+		f.stop()
+	})
+}
+
+// What the node holds is asked every five minutes and when it changed, not
+// with each check.
+func TestMonitorAsksForFactsRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 1, "")
+		time.Sleep(290 * time.Second)
+		if probes, checks := p[0].probes.Load(), p[0].checks.Load(); probes != 1 || checks < 45 || checks > 75 {
+			t.Errorf("%d probes and %d checks", probes, checks)
+		}
+		p[0].is(&Report{Dialect: "checked", Health: HealthHealthy, Version: "2", Keywords: []string{"new"}}, nil)
+		time.Sleep(7 * time.Second)
+		if p[0].probes.Load() < 2 || len(f.node("n0").Facts().Keywords) != 1 {
+			t.Error("a new version was not asked what it holds")
+		}
+		time.Sleep(305 * time.Second)
+		if n := p[0].probes.Load(); n < 3 || n > 4 {
+			t.Errorf("%d probes in ten minutes", n)
+		}
+		// the log of requests is not flooded by checks that went well
+		f.stop()
+		records, err := f.store.Requests().Last(t.Context(), "n0", 1000)
+		if err != nil || len(records) > 5 {
+			t.Errorf("%d records, %v", len(records), err)
+		}
+	})
+}
+
+// A probe never changes the operator's word, and a node whose word is
+// maintenance is watched all the same.
+func TestANodeInMaintenanceThatAnswersStaysInMaintenance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 1, "")
+		f.put("n1", `{"url":"http://127.0.0.1:1","admin_state":"maintenance"}`)
+		f.put("n2", `{"url":"http://127.0.0.1:1","admin_state":"disabled"}`)
+		for _, slug := range []string{"n1", "n2"} {
+			q := new(patient)
+			q.is(wellNode, nil)
+			patients.Store(slug, q)
+		}
+		_ = p
+		time.Sleep(time.Minute)
+		n := f.node("n1")
+		if n.AdminState != AdminMaintenance || n.Refusal() != "maintenance" || n.Health().State != HealthHealthy {
+			t.Errorf("it is %s, %q, %+v", n.AdminState, n.Refusal(), n.Health())
+		}
+		if patientOf("n2").checks.Load() != 0 {
+			t.Error("a disabled node was checked")
+		}
+		f.delete("n1")
+		time.Sleep(time.Minute)
+		before := patientOf("n1").checks.Load()
+		time.Sleep(time.Minute)
+		if patientOf("n1").checks.Load() != before {
+			t.Error("a node that left is checked")
+		}
+		f.stop()
+	})
+}
+
+// A node that answers and refuses us, or speaks otherwise, is there.
+func TestChecksThatSayNothingAgainstTheNode(t *testing.T) {
+	status := func(code int) error { return &StatusError{Status: code, Header: http.Header{}} }
+	for _, c := range []struct {
+		err   error
+		state Health
+	}{
+		{status(401), HealthHealthy}, {status(404), HealthHealthy}, {BadPayload("x"), HealthDegraded}, {status(429), HealthUnknown},
+		{status(500), HealthUnhealthy}, {status(503), HealthUnhealthy}, {context.DeadlineExceeded, HealthUnhealthy},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f, p := ward(t, 1, "")
+			p[0].is(nil, c.err)
+			patients.Store("n0", p[0])
+			time.Sleep(time.Minute)
+			h := f.node("n0").Health()
+			if c.state == HealthUnknown {
+				h.State = c.state // the first check may have been before
+			}
+			if h.State != c.state {
+				t.Errorf("%v: %+v", c.err, h)
+			}
+			f.stop()
+		})
+	}
+}
+
+func TestMonitorHoldsAFlappingNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 4, "health {\n interval 1s\n down 1s\n}")
+		n := f.node("n0")
+		time.Sleep(5 * time.Second)
+		for range 2 {
+			p[0].is(sickNode, nil)
+			time.Sleep(6 * time.Second)
+			p[0].is(wellNode, nil)
+			time.Sleep(6 * time.Second)
+		}
+		if h := n.Health(); h.State != HealthUnhealthy || !h.Flapping || h.Flaps != 1 || h.Reason == "" {
+			t.Fatalf("health is %+v", h)
+		}
+		if e := f.events("flapping"); len(e) != 1 || e[0] != "n0" {
+			t.Errorf("events are %v", e)
+		}
+		time.Sleep(70 * time.Second)
+		if h := n.Health(); h.State != HealthHealthy || h.Flapping {
+			t.Errorf("after it stood: %+v", h)
+		}
+		f.stop()
+	})
+}
+
+// When most nodes turn bad in one moment, the gateway's own network is down.
+func TestMonitorFreezesRatherThanEjectTheFleet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 20, "")
+		time.Sleep(20 * time.Second)
+		for _, q := range p[:15] {
+			q.is(nil, errors.New("no route to host"))
+		}
+		time.Sleep(5 * time.Minute)
+		for i := range p {
+			if n := f.node(fmt.Sprint("n", i)); n.Refusal() != "" {
+				t.Fatalf("%s is out: %+v", n.Slug, n.Health())
+			}
+		}
+		if e := f.events("prober_unhealthy"); len(e) != 1 {
+			t.Errorf("%d events", len(e))
+		}
+		for _, q := range p[:14] {
+			q.is(wellNode, nil)
+		}
+		time.Sleep(time.Minute)
+		if f.node("n14").Health().State != HealthUnhealthy || f.node("n0").Health().State != HealthHealthy {
+			t.Errorf("after the freeze: %+v", f.node("n14").Health())
+		}
+		if e := f.events("prober_healthy"); len(e) != 1 {
+			t.Errorf("%d events", len(e))
+		}
+		f.stop()
+	})
+}
+
+// A prober that could not run for a while does not blame the nodes for what it
+// sees right after.
+func TestAStalledProberEjectsNobody(t *testing.T) {
+	for _, stall := range []time.Duration{0, 30 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			f, p := ward(t, 20, "")
+			time.Sleep(20 * time.Second)
+			f.app.prober.mu.Lock()
+			for _, w := range f.app.prober.plan { // as if it had not run for so long
+				w.due = w.due.Add(-stall)
+			}
+			p[0].is(nil, context.DeadlineExceeded)
+			f.app.prober.mu.Unlock()
+			time.Sleep(9 * time.Second)
+			if out := f.node("n0").Refusal() != ""; out != (stall == 0) {
+				t.Errorf("after a stall of %v: out is %v, %+v", stall, out, f.node("n0").Health())
+			}
+			p[0].is(wellNode, nil)
+			time.Sleep(20 * time.Second)
+			if down := f.events("node_down"); stall > 0 && len(down) > 0 {
+				t.Errorf("%v went down", down)
+			}
+			f.stop()
+		})
+	}
+}
+
+// A thousand nodes are not asked all at once, neither at the start nor later.
+func TestAThousandNodesStartWithoutABurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 1000, "")
+		time.Sleep(30 * time.Second)
+		perTenth := make(map[time.Duration]int)
+		start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+		for _, q := range p {
+			for _, at := range q.times {
+				perTenth[at.Sub(start)/(100*time.Millisecond)]++
+			}
+		}
+		most := 0
+		for _, n := range perTenth {
+			most = max(most, n)
+		}
+		if most > 45 { // 20 on average
+			t.Errorf("%d checks in a tenth of a second", most)
+		}
+		for i := range p {
+			if f.node(fmt.Sprint("n", i)).Health().State != HealthHealthy {
+				t.Fatalf("n%d was not checked", i)
+			}
+		}
+		f.stop()
+	})
+}
+
+// Failures in traffic bring the next check forward.
+func TestPassiveEvidenceWakesTheMonitor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 2, "health {\n interval 10m\n fast 1s\n}\nbreaker {\n consecutive off\n}")
+		time.Sleep(15 * time.Minute)
+		p[0].is(sickNode, nil)
+		before := p[0].checks.Load()
+		f.app.Search(t.Context(), f.node("n0"), &SearchQuery{Text: "x", Limit: 1})
+		time.Sleep(5 * time.Second)
+		if p[0].checks.Load() == before || f.node("n0").Health().State != HealthUnhealthy {
+			t.Errorf("%d checks, %+v", p[0].checks.Load()-before, f.node("n0").Health())
+		}
+		f.stop()
+	})
+}
+
+func TestHealthOffJudgesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 1, "health off")
+		p[0].is(sickNode, nil)
+		time.Sleep(10 * time.Minute)
+		n := f.node("n0")
+		if n.Refusal() != "" || n.Health().State != HealthUnknown || p[0].checks.Load() == 0 || p[0].checks.Load() > 10 {
+			t.Errorf("%q, %+v, %d checks", n.Refusal(), n.Health(), p[0].checks.Load())
+		}
+		f.stop()
+	})
+}
+
+// A reload keeps what was observed.
+func TestHealthOutlivesAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p := ward(t, 2, "")
+		p[0].is(sickNode, nil)
+		time.Sleep(30 * time.Second)
+		old := f.app
+		next := new(App)
+		*next = App{logger: zap.NewNop()}
+		shared, err := loadShared(old.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := shared.member("n0", "http://127.0.0.1:1"); m.health.read().State != HealthUnhealthy {
+			t.Errorf("the next config knows %+v", m.health.read())
+		}
+		_, _ = pool.Delete(old.Name)
+		f.stop()
+	})
+}
+
+// Three gateways share the nodes: each is checked by two of them, and one
+// gateway that alone cannot reach a node does not take it out.
+func TestVantagesAgree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := memory.New(time.Now, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var running sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		var probers []*prober
+		patients.Store("a", new(patient))
+		var reachable [3]atomic.Bool
+		var checks [3]atomic.Int64
+		for i := range 3 {
+			a := loneApp()
+			a.started = make(chan struct{})
+			close(a.started)
+			a.shared.events, a.raised = newEventQueue(), newEventQueue()
+			node := a.Snapshot().Node("a")
+			node.ID, node.Timeout = 1, time.Second
+			node.URL, _ = parseNodeURL("http://127.0.0.1:1")
+			reachable[i].Store(true)
+			node.dialect = viewpoint(func() (*Report, error) {
+				checks[i].Add(1)
+				if !reachable[i].Load() {
+					return nil, syscall.EHOSTUNREACH
+				}
+				return wellNode, nil
+			})
+			p := newProber(a)
+			running.Go(func() { a.beat(ctx, s.Members()) })
+			running.Go(func() { p.run(ctx) })
+			probers = append(probers, p)
+		}
+		state := func(i int) Health { return probers[i].app.Snapshot().Node("a").Health().State }
+		time.Sleep(30 * time.Second)
+		var mine []int
+		for i, p := range probers {
+			if is, _ := p.vantage("a"); is {
+				mine = append(mine, i)
+			}
+			before := checks[i].Load()
+			time.Sleep(20 * time.Second)
+			if is, _ := p.vantage("a"); is != (checks[i].Load() > before) {
+				t.Errorf("gateway %d checks: %v, by vantage: %v", i, checks[i].Load() > before, is)
+			}
+			if state(i) != HealthHealthy {
+				t.Errorf("gateway %d thinks %s", i, state(i))
+			}
+		}
+		if len(mine) != 2 {
+			t.Fatalf("%d gateways check the node", len(mine))
+		}
+		reachable[mine[0]].Store(false)
+		time.Sleep(time.Minute)
+		for i := range probers {
+			if state(i) != HealthHealthy {
+				t.Fatalf("one of two vantages took the node out on gateway %d", i)
+			}
+		}
+		// with traffic that fails too, it is believed there
+		probers[mine[0]].app.Snapshot().Node("a").gate.rules = &breaker.Default
+		probers[mine[0]].app.Snapshot().Node("a").gate.fellows = probers[mine[0]].app.nodesAsFellows()
+		probers[mine[0]].app.Snapshot().Node("a").gate.call(hard)
+		time.Sleep(3 * time.Second)
+		if state(mine[0]) != HealthUnhealthy {
+			t.Errorf("with failing traffic it is %s", state(mine[0]))
+		}
+		reachable[mine[1]].Store(false)
+		time.Sleep(time.Minute)
+		for i := range probers {
+			if state(i) != HealthUnhealthy {
+				t.Errorf("both vantages agree, and gateway %d thinks %s", i, state(i))
+			}
+		}
+		reachable[mine[0]].Store(true)
+		reachable[mine[1]].Store(true)
+		time.Sleep(time.Minute)
+		for i := range probers {
+			if state(i) != HealthHealthy && i != mine[0] { // that one still remembers a failed call
+				t.Errorf("gateway %d thinks %s", i, state(i))
+			}
+		}
+		stop()
+		running.Wait()
+		s.Close()
+	})
+}
+
+// viewpoint is what one gateway sees of a node.
+type viewpoint func() (*Report, error)
+
+func (v viewpoint) Search(context.Context, Caller, *SearchQuery) (*SearchAnswer, error) {
+	return nil, syscall.ECONNRESET
+}
+func (v viewpoint) Probe(context.Context, Caller) (*Report, error) { return v() }
