@@ -148,7 +148,7 @@ func finish(cmd *cobra.Command, err error) error {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	var f *failure
 	if !errors.As(err, &f) || f.err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "caddy federation: %s\n", plain(err.Error()))
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "caddy federation: %s\n", plain(err.Error()))
 	}
 	code := exitCode(err)
 	if code <= exitUsage {

@@ -272,8 +272,10 @@ func (s *session) printResult(result admin.ImportResult) error {
 			}
 			done[w.Action]++
 		}
-		fmt.Fprintf(s.out, "%d created, %d updated, %d disabled, %d API keys imported, %d failed\n",
-			done["created"], done["updated"], done["disabled"], done["key"], result.Failed)
+		if _, err := fmt.Fprintf(s.out, "%d created, %d updated, %d disabled, %d API keys imported, %d failed\n",
+			done["created"], done["updated"], done["disabled"], done["key"], result.Failed); err != nil {
+			return err
+		}
 		if len(result.Pings) > 0 {
 			if err := s.printPings(result.Pings); err != nil {
 				return err

@@ -32,7 +32,7 @@ func newPrinter(cmd *cobra.Command, asJSON bool) *printer {
 
 // say tells a person something that is no data.
 func (p *printer) say(format string, args ...any) {
-	fmt.Fprintf(p.err, format+"\n", args...)
+	_, _ = fmt.Fprintf(p.err, format+"\n", args...)
 }
 
 // printJSON writes a document, indented.
@@ -140,13 +140,13 @@ func (t *table) row(s shade, cells ...string) {
 		}
 		cells[i] = cell
 	}
-	fmt.Fprintln(t.writer, strings.Join(cells, "\t"))
+	_, _ = fmt.Fprintln(t.writer, strings.Join(cells, "\t"))
 	t.shades = append(t.shades, s)
 }
 
 // raw adds a line with a value that is never clipped.
 func (t *table) raw(name, value string) {
-	fmt.Fprintln(t.writer, name+"\t"+plain(value))
+	_, _ = fmt.Fprintln(t.writer, name+"\t"+plain(value))
 	t.shades = append(t.shades, shadeNone)
 }
 

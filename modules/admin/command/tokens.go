@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -192,13 +191,15 @@ func (s *session) printInspection(seen fleet.Inspection) error {
 	if !seen.Accepted && !seen.Compatible {
 		verdict = shadeBad
 	}
-	fmt.Fprintln(s.out, s.shaded(plain(seen.Verdict), verdict))
-	fmt.Fprintln(s.out, "kind: "+kind)
+	lines := []string{s.shaded(plain(seen.Verdict), verdict), "kind: " + kind}
 	if len(seen.Header) > 0 {
-		fmt.Fprintln(s.out, "header: "+plain(string(seen.Header)))
+		lines = append(lines, "header: "+plain(string(seen.Header)))
 	}
 	if len(seen.Claims) > 0 {
-		fmt.Fprintln(s.out, "claims: "+plain(string(seen.Claims)))
+		lines = append(lines, "claims: "+plain(string(seen.Claims)))
+	}
+	if _, err := io.WriteString(s.out, strings.Join(lines, "\n")+"\n"); err != nil {
+		return err
 	}
 	if len(seen.Checks) == 0 {
 		return nil

@@ -249,7 +249,9 @@ func (d *dump) create() error {
 		if t.word("TABLE") {
 			break
 		}
-		if t.kind != tokenWord || !(t.word("TEMPORARY") || t.word("UNLOGGED") || t.word("GLOBAL") || t.word("LOCAL")) {
+		switch {
+		case t.word("TEMPORARY"), t.word("UNLOGGED"), t.word("GLOBAL"), t.word("LOCAL"):
+		default:
 			return d.rest(t)
 		}
 	}
