@@ -18,47 +18,49 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
-// BenchmarkProxy compares the CPU per request of `dynamic federation`, `lb_policy
-// federation` and `transport federation` together with that of a stock
-// reverse_proxy with round robin, over the same nodes, in rounds that alternate.
+// BenchmarkProxy compares the CPU per request of our guests of reverse_proxy with
+// that of a stock one with round robin, over the same nodes, in many short rounds
+// in which all take turns: `lb_policy federation` and `transport federation` over
+// static upstreams, and with `dynamic federation` over the nodes of a federation.
 func BenchmarkProxy(b *testing.B) {
+	kinds := []string{"stock", "static", "federation"}
 	for _, nodes := range []int{8, 64} {
 		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
 			answering := run(b, "nodes", fmt.Sprint(nodes))
-			ours := run(b, "proxy", "federation "+answering.url)
-			stock := run(b, "proxy", "stock "+answering.url)
 			const requests = 2_000
-			for range 4 {
-				ours.get(b, requests)
-				stock.get(b, requests)
+			programs := make(map[string]program)
+			for _, kind := range kinds {
+				programs[kind] = run(b, "proxy", kind+" "+answering.url)
+				for range 4 {
+					programs[kind].get(b, requests)
+				}
 			}
-			measure := func(p program) float64 {
-				before := p.running(b)
-				p.get(b, requests)
-				return p.running(b) - before
-			}
-			// many short rounds: what else the machine does changes from one
-			// second to the next, and is the same for both within a round
-			var ratios []float64
-			var spentOurs, spentStock float64
+			// what else the machine does changes from one second to the next,
+			// and is much the same for all within a round
+			ratios, spent := make(map[string][]float64), make(map[string]float64)
 			rounds := max(b.N, 41)
 			for round := range rounds {
-				var o, s float64
-				if round%2 == 0 {
-					o, s = measure(ours), measure(stock)
-				} else {
-					s, o = measure(stock), measure(ours)
+				took := make(map[string]float64)
+				for i := range kinds {
+					kind := kinds[(round+i)%len(kinds)]
+					before := programs[kind].running(b)
+					programs[kind].get(b, requests)
+					took[kind] = programs[kind].running(b) - before
 				}
-				spentOurs, spentStock = spentOurs+o, spentStock+s
-				ratios = append(ratios, o/s)
+				for _, kind := range kinds {
+					spent[kind] += took[kind]
+					ratios[kind] = append(ratios[kind], took[kind]/took["stock"])
+				}
 			}
-			slices.Sort(ratios)
-			b.ReportMetric(ratios[len(ratios)/2], "ratio")
-			b.ReportMetric(ratios[len(ratios)/4], "ratio-lower-quartile")
-			b.ReportMetric(ratios[len(ratios)*3/4], "ratio-upper-quartile")
-			b.ReportMetric(spentOurs/spentStock, "ratio-of-sums")
-			b.ReportMetric(spentOurs/float64(requests*rounds), "federation-µs")
-			b.ReportMetric(spentStock/float64(requests*rounds), "stock-µs")
+			for _, kind := range kinds {
+				b.ReportMetric(spent[kind]/float64(requests*rounds), kind+"-µs")
+				if kind != "stock" {
+					slices.Sort(ratios[kind])
+					b.ReportMetric(ratios[kind][rounds/2], kind+"-ratio")
+					b.ReportMetric(ratios[kind][rounds/4], kind+"-ratio-lower-quartile")
+					b.ReportMetric(ratios[kind][rounds*3/4], kind+"-ratio-upper-quartile")
+				}
+			}
 		})
 	}
 }
@@ -119,15 +121,20 @@ func serveProxy(arguments []string) error {
 		return errors.New("a proxy takes its kind and nodes")
 	}
 	var global, proxy strings.Builder
-	switch arguments[0] {
-	case "stock":
+	static := func(lines string) {
 		proxy.WriteString("reverse_proxy")
 		for _, url := range arguments[1:] {
 			proxy.WriteString(" " + strings.TrimPrefix(url, "http://"))
 		}
-		proxy.WriteString(" {\nlb_policy round_robin\n}")
+		proxy.WriteString(" {\n" + lines + "\n}")
+	}
+	switch arguments[0] {
+	case "stock":
+		static("lb_policy round_robin")
+	case "static":
+		static("lb_policy federation\ntransport federation")
 	case "federation":
-		global.WriteString("federation {\nstore memory\n")
+		global.WriteString("federation {\nstore memory\nnode_defaults {\ndialect json {\npath /search\n}\n}\n")
 		for i, url := range arguments[1:] {
 			fmt.Fprintf(&global, "node n%02d %s\n", i, url)
 		}

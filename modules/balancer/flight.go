@@ -109,9 +109,9 @@ type download struct {
 // Read implements [io.Reader].
 func (d *download) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
-	switch {
-	case err == nil:
-	case err == io.EOF: //nolint:errorlint // a reader's end is never wrapped
+	switch err {
+	case nil:
+	case io.EOF:
 		d.flight.end()
 	default:
 		d.flight.broke(err)
@@ -159,7 +159,7 @@ type upload struct {
 func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.ReadCloser.Read(p)
 	u.last.Store(int64(time.Since(epoch)))
-	if err != nil && err != io.EOF { //nolint:errorlint // a reader's end is never wrapped
+	if err != nil && err != io.EOF {
 		u.broken.Store(true)
 	}
 	return n, err

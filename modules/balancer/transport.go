@@ -189,11 +189,20 @@ func (t *Transport) send(req *http.Request, f *flight) (*http.Response, error) {
 	}
 	response, err := inner.RoundTrip(req)
 	sent = true
-	var dialling *net.OpError
-	if foreign && errors.As(err, &dialling) && dialling.Op == "dial" {
-		err = reverseproxy.NewDialError(err) // as Caddy's own transport marks it
+	if err != nil && foreign {
+		err = markDialling(err)
 	}
 	return response, err
+}
+
+// markDialling marks what happened before anything was sent, as Caddy's own
+// transport does.
+func markDialling(err error) error {
+	var dialling *net.OpError
+	if errors.As(err, &dialling) && dialling.Op == "dial" {
+		return reverseproxy.NewDialError(err)
+	}
+	return err
 }
 
 // avoid has the request's next attempt go elsewhere.
