@@ -162,10 +162,22 @@ func (a *App) ready(ctx context.Context, node *Node) (*Node, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if now := a.Snapshot().Node(node.Slug); now != nil && now.ID != 0 {
+	now := a.Snapshot().Node(node.Slug)
+	switch {
+	case now == nil:
+		return nil, &RefusalError{Reason: "stopped"}
+	case now.unnumbered():
+		return nil, &RefusalError{Reason: "unnumbered"}
+	default:
 		return now, nil
 	}
-	return nil, &RefusalError{Reason: "stopped"}
+}
+
+// unnumbered is a node whose tokens cannot name it: its number is in a store
+// that was never reached.
+func (n *Node) unnumbered() bool {
+	_, token := n.credential.(*jwtCredential)
+	return n.ID == 0 && n.Subject == "" && token
 }
 
 // caller is one call; it implements [Caller].

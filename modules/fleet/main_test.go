@@ -20,7 +20,16 @@ func TestMain(m *testing.M) {
 		serveNodes()
 		return
 	}
+	folder, err := os.MkdirTemp("", "fleet") // nothing is kept where Caddy keeps its data
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("XDG_DATA_HOME", folder)
 	goleak.VerifyTestMain(m,
+		goleak.Cleanup(func(code int) {
+			os.RemoveAll(folder)
+			os.Exit(code)
+		}),
 		// the timer of an open breaker ends with its open time, after 5 minutes at the latest
 		goleak.IgnoreAnyFunction("github.com/eapache/go-resiliency/breaker.(*Breaker).timer"))
 }

@@ -71,7 +71,8 @@ func BadPayload(format string, args ...any) *PayloadError {
 // RefusalError is a call that we did not make: nothing was sent to the node.
 type RefusalError struct {
 	// Reason is one word for reports: "open", "ramp", "bulkhead", "unhealthy",
-	// "draining", "maintenance", "disabled", "pending", "stopped", "budget"
+	// "draining", "maintenance", "disabled", "pending", "stopped", "unnumbered" (its
+	// number, which a token would name it by, is not known yet), "budget"
 	// (what the node lets us do is used up), "paused" (it asked for that),
 	// "address" (a registered node's name leads where nodes may not live) or
 	// "dialect" (the node's does not know such requests).

@@ -90,8 +90,8 @@ func (n *Node) Direct(req *http.Request, credentials, keepHost bool) (*http.Requ
 			for _, name := range callerCredentials {
 				delete(header, name)
 			}
-			if n.ID == 0 { // before Start, tokens could not name the node
-				return nil, &RefusalError{Reason: "stopped"}
+			if n.unnumbered() {
+				return nil, &RefusalError{Reason: "unnumbered"}
 			}
 			if err := n.spend(req.Context(), n.URL.Path+req.URL.Path); err != nil {
 				return nil, err

@@ -43,6 +43,7 @@ type registry struct {
 	ctx     caddy.Context
 	static  map[string]NodeConfig
 	current atomic.Pointer[Snapshot]
+	keep    bool // a copy on disk, for a start without the store
 
 	mu    sync.Mutex // for building: the watcher, and who writes to the registry
 	built map[string]*builtNode
@@ -83,15 +84,21 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 		known.ids[record.Slug] = record.ID
 	}
 	r.app.shared.store.memory.nodes.Store(known)
+	if r.keep {
+		r.app.keepLastKnown(known)
+	}
 	return r.rebuild(ids, records)
 }
 
-// recall makes the next snapshot of what was last read, by this config or the
-// one before.
+// recall makes the next snapshot of what was last read: by this config, the
+// one before, or the process before.
 func (r *registry) recall() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known := r.app.shared.store.memory.nodes.Load()
+	if known == nil && r.keep {
+		known = r.app.lastKnown()
+	}
 	if known == nil {
 		return nil
 	}
