@@ -19,11 +19,16 @@ func init() {
 //go:embed sugar.caddyfile
 var sugar string
 
+// sugarAdmin keeps the admin pages of old nodes shut, also outside a prefix.
+//
+//go:embed sugar_admin.caddyfile
+var sugarAdmin string
+
 // parseSugar reads the site directive. Syntax:
 //
 //	federation [/prefix/* | @<matcher>]
 //
-// It is the lines of sugar.caddyfile: with a prefix, below it and with the
+// It is the lines of sugar_admin.caddyfile and sugar.caddyfile: with a prefix, below it and with the
 // prefix taken away; with a matcher, for the requests that match. Its paths
 // are answered here, all others go on to the rest of the site.
 func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
@@ -52,9 +57,9 @@ func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if h.NextBlock(0) {
 		return nil, h.Errf("federation: the site directive takes no block; for other settings write the lines that it stands for, as caddy adapt shows them")
 	}
-	lines := "federation {\n" + sugar + "}\n"
+	lines := "federation {\n" + sugarAdmin + sugar + "}\n"
 	if prefix != "" {
-		lines = "federation {\nhandle_path " + prefix + " {\n" + sugar + "}\n}\n"
+		lines = "federation {\n" + sugarAdmin + "handle_path " + prefix + " {\n" + sugar + "}\n}\n"
 	}
 	tokens, err := caddyfile.Tokenize([]byte(lines), h.File())
 	if err != nil {

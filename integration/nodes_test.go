@@ -301,10 +301,14 @@ func TestAnOperatorOverHTTP(t *testing.T) {
 			}
 		}
 	}
+	// a stream ends with the right to listen
+	g.expects(200, g.call("POST", "/v1/nodes/ops/revoke", "", bearer...))
+	if ended, err := io.ReadAll(response.Body); err != nil {
+		t.Errorf("the stream of a caller that was revoked goes on: %v after %s", err, ended)
+	}
 	if !slices.Contains(kinds, "node_registered") || !slices.Contains(kinds, "node_unregistered") {
 		t.Errorf("the events are %v", kinds)
 	}
-	g.expects(401, g.call("GET", "/v1/nodes/shop", "", shop...))
 }
 
 func TestAStreamDoesNotHoldUpAStop(t *testing.T) {
@@ -370,7 +374,7 @@ func TestWhatIsPassedOn(t *testing.T) {
 		_, _ = io.WriteString(w, answer)
 	}))
 	defer shop.Close()
-	g := registryGateway(t, fmt.Sprintf(`node shop %s {
+	g := registryGateway(t, fmt.Sprintf(`node shop %[1]s {
 		dialect laravel
 		collections plants
 	}
@@ -378,6 +382,10 @@ func TestWhatIsPassedOn(t *testing.T) {
 		dialect laravel
 		collections orders
 		admin_state maintenance
+	}
+	node reader %[1]s {
+		dialect laravel
+		capabilities search
 	}`, shop.URL), openNodes)
 	access, _ := g.enrolled("App", node(t, answers(`{"status":"pass"}`)))
 	headers := []string{"X-Node-Token", access, "X-User-Token", "user", "X-Tenant-Id", "9", "Cookie", "a=b", "Accept-Language", "ar"}
@@ -411,6 +419,11 @@ func TestWhatIsPassedOn(t *testing.T) {
 	} {
 		if r := chat(request); r.status != expected || r.text("success") != "false" {
 			t.Errorf("%s: status %d, expected %d: %s", request, r.status, expected, r.raw)
+		}
+	}
+	for path, body := range map[string]string{"actions": `{"action":"sync","node":"reader"}`, "tools/execute": `{"action_type":"sync","data":{"a":1},"target_node":"reader"}`} {
+		if r := g.call("POST", "/api/ai-engine/"+path, body, headers...); r.status != 503 || !strings.Contains(r.raw, "capability actions") {
+			t.Errorf("%s to a node that has no actions: %d %s", path, r.status, r.raw)
 		}
 	}
 	if r := g.call("POST", "/api/ai-engine/chat", `{"message":"list","session_id":"s","target_node":"shop"}`, "X-Node-Token", access, "Federation-Via", came.Header.Get("Federation-Via")); r.status != 508 {

@@ -33,7 +33,8 @@ func oneLine(t *testing.T, prefix, site string) {
 		"/v1/health": 200, "/v1/health/live": 200, "/v1/openapi.json": 200, "/.well-known/jwks.json": 200, "/api/ai-engine/health": 200,
 		"/v1/search?q=x": 401, "/v1/nodes": 401, "/v1/stats": 401, "/v1/events": 401, "/v1/nothing": 401,
 		"/api/ai-engine/status": 401, "/api/ai-engine/manifest": 401, "/api/ai-engine/nothing": 401,
-		"/ai-engine/admin": 403, "/ai-engine/admin/nodes/register": 403,
+		"/v1/health/redy": 401, "/v1/health/": 401, "/v1/health/api/ai-engine/status": 401, "/V1/HEALTH": 404,
+		"/index.php/ai-engine/admin": 403, "/ai-engine/adminer": 403, "/ai-engine/admin": 403, "/ai-engine/admin/nodes/register": 403,
 	} {
 		if got := g.call("GET", path, ""); got.status != status {
 			t.Errorf("%s%s: status %d, expected %d: %s", prefix, path, got.status, status, got.raw)
@@ -52,6 +53,13 @@ func oneLine(t *testing.T, prefix, site string) {
 	response.Body.Close()
 	if response.StatusCode != 200 {
 		t.Errorf("the rest of the site answers %d", response.StatusCode)
+	}
+	if prefix != "" {
+		outside := gateway{t, strings.TrimSuffix(g.url, prefix)}
+		outside.expects(403, outside.call("GET", "/ai-engine/admin", ""))
+	}
+	if r := g.call("POST", "/v1/health/api/ai-engine/register", `{"name":"x","url":"`+shop+`"}`, "X-Enrollment-Secret", enrollSecret); r.status != 401 {
+		t.Errorf("registered around the limit: %d %s", r.status, r.raw)
 	}
 	// registration is limited by address
 	refused := 0

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -84,6 +85,10 @@ const (
 	defaultTimeout     = 5 * time.Second
 	defaultMaxRequests = 64
 )
+
+// scopeToken is what a capability can be, as it goes into scopes (RFC 6749
+// section 3.3).
+var scopeToken = regexp.MustCompile("^[\\x21\\x23-\\x5B\\x5D-\\x7E]{1,100}$")
 
 var slugPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
@@ -171,6 +176,11 @@ func (c NodeConfig) ValidateSettings() error {
 	if _, err := c.Budget.load(); err != nil {
 		return err
 	}
+	for _, capability := range c.Capabilities {
+		if !scopeToken.MatchString(capability) {
+			return fmt.Errorf("capability %q is not one word of visible characters without quotes and backslashes", clipWord(capability))
+		}
+	}
 	for name, values := range c.HeaderUp {
 		if !httpguts.ValidHeaderFieldName(name) {
 			return fmt.Errorf("header_up: %q is not a header name", name)
@@ -199,6 +209,11 @@ func parseNodeURL(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("the url must not hold a user or password; use credentials basic")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("the url must not have a query or fragment")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return nil, fmt.Errorf("the url's port is not one from 1 to 65535")
+		}
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return u, nil

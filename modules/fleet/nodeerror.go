@@ -30,6 +30,7 @@ const (
 	CodeNodeFixed          = "node_fixed"           // the Caddyfile says it, and the file wins
 	CodeNodeConflict       = "node_conflict"        // changed by somebody else at the same time
 	CodeNotPermitted       = "not_permitted"        // only an operator may
+	CodeNodeDisabled       = "node_disabled"        // an operator shut it out
 	CodeEnrollmentOff      = "enrollment_off"       // nobody may register
 	CodeEnrollmentRequired = "enrollment_required"  // the secret was not shown
 	CodeEnrollmentRefused  = "enrollment_refused"   // the secret is wrong
@@ -55,7 +56,7 @@ func (e *NodeError) Status() int {
 		return http.StatusNotFound
 	case CodeEnrollmentRequired:
 		return http.StatusUnauthorized
-	case CodeNotPermitted, CodeEnrollmentOff, CodeEnrollmentRefused:
+	case CodeNotPermitted, CodeNodeDisabled, CodeEnrollmentOff, CodeEnrollmentRefused:
 		return http.StatusForbidden
 	case CodeEnrollmentFull, CodeRegistryDown:
 		return http.StatusServiceUnavailable

@@ -20,7 +20,7 @@ type nodeRecord struct {
 	// Metadata is a JSON object of the node's own, never read by us.
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 	// Owner is the SHA-256 of the proof that the node gave, in hex; empty when
-	// an operator made the record.
+	// it gave none.
 	Owner string `json:"owner,omitempty"`
 	// Trusted is set when an operator chose the URL: [URLPolicy] is for those
 	// that choose their own.

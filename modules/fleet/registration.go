@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/caddy-federation/caddy-federation/store"
@@ -141,7 +142,7 @@ func (a *App) register(ctx context.Context, nodes store.Nodes, r Registration, a
 			return nil, taken(r.Slug)
 		}
 	default:
-		record = nodeRecord{Owner: r.owner(a.enrollment.mode), Registered: time.Now().UTC().Truncate(time.Millisecond)}
+		record = nodeRecord{Registered: time.Now().UTC().Truncate(time.Millisecond)}
 		if a.enrollment.mode == EnrollmentApproval {
 			if err := a.roomForPending(); err != nil {
 				return nil, err
@@ -150,7 +151,11 @@ func (a *App) register(ctx context.Context, nodes store.Nodes, r Registration, a
 		}
 	}
 	created := !known && !fixed
-	if err := r.apply(&record, created, fixed); err != nil {
+	may, err := a.mayRegister(r, created)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.apply(&record, may, created, fixed); err != nil {
 		return nil, err
 	}
 	data, err := record.encode()
@@ -165,6 +170,37 @@ func (a *App) register(ctx context.Context, nodes store.Nodes, r Registration, a
 		return nil, err
 	}
 	return &Registered{Node: node, Created: created, Pending: node.AdminState == AdminPending}, nil
+}
+
+// mayRegister returns what the node may do at most, and refuses one that may
+// not register at all.
+func (a *App) mayRegister(r Registration, created bool) ([]string, error) {
+	if node := a.Snapshot().Node(r.Slug); !created && node != nil {
+		if node.AdminState == AdminDisabled {
+			return nil, &NodeError{CodeNodeDisabled, "", "an operator has disabled this node"}
+		}
+		return node.Capabilities, nil
+	}
+	if a.isClient(r.Slug) {
+		return nil, taken(r.Slug)
+	}
+	if a.enrollment.mode == EnrollmentApproval && r.OwnerProof == "" {
+		return nil, invalidNode("owner_proof", "required where nodes wait for approval: with it the node asks again and gets its tokens")
+	}
+	if a.NodeDefaults != nil {
+		return a.NodeDefaults.Capabilities, nil
+	}
+	return nil, nil
+}
+
+// isClient tells whether a caller that is no node has the name.
+func (a *App) isClient(name string) bool {
+	for _, key := range a.APIKeys("") {
+		if key.Node == "" && key.Name == name {
+			return true
+		}
+	}
+	return name == FederatedID
 }
 
 func taken(slug string) *NodeError {
@@ -196,55 +232,38 @@ func (a *App) refreshed(ctx context.Context, slug string) (*Node, error) {
 	return node, nil
 }
 
-// owns tells whether who registers is who registered before.
+// owns tells whether who registers is who registered before: by its own
+// token, by its proof, or, where the enrollment secret was shown and no proof
+// was ever given, by the URL that it has now. A URL alone is no secret.
 func (a *App) owns(record nodeRecord, r Registration, as *Identity) bool {
 	if as != nil && as.NodeID != 0 && as.ID == r.Slug {
 		return true
 	}
-	owner := record.Owner
-	if owner == "" { // a node of the file, or an operator's: the URL is what both know
-		owner = ownerOfURL(record.URL)
+	if record.Owner == "" {
+		return a.enrollment.mode == EnrollmentSecret && sameURL(record.URL, r.URL)
 	}
-	if owner == ownerOfURL(record.URL) && a.enrollment.mode != EnrollmentSecret {
-		return false // a URL is no secret; without the enrollment secret it proves nothing
-	}
-	shown := r.owner(EnrollmentSecret)
-	return subtle.ConstantTimeCompare([]byte(shown), []byte(owner)) == 1
+	return subtle.ConstantTimeCompare([]byte(r.owner()), []byte(record.Owner)) == 1
 }
 
-// owner is the hash of the node's proof, or of its URL where that may stand in
-// for one.
-func (r *Registration) owner(mode string) string {
-	if r.OwnerProof != "" {
-		sum := sha256.Sum256([]byte("proof\x00" + r.OwnerProof))
-		return hex.EncodeToString(sum[:])
-	}
-	if mode != EnrollmentSecret {
+// owner is the hash of the node's proof, or empty.
+func (r *Registration) owner() string {
+	if r.OwnerProof == "" {
 		return ""
 	}
-	return ownerOfURL(r.URL)
-}
-
-func ownerOfURL(address string) string {
-	sum := sha256.Sum256([]byte("url\x00" + strings.ToLower(strings.TrimRight(address, "/"))))
+	sum := sha256.Sum256([]byte("proof\x00" + r.OwnerProof))
 	return hex.EncodeToString(sum[:])
 }
 
+func sameURL(a, b string) bool {
+	return strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(b, "/"))
+}
+
 // apply takes over what the node says of itself. What it may do can only
-// shrink by its own word.
-func (r *Registration) apply(record *nodeRecord, created, fixed bool) error {
-	capabilities := slices.Clone(r.Capabilities)
-	if !created {
-		may := record.Capabilities
-		if may == nil && fixed { // the file or the defaults say what it may do
-			capabilities = nil
-		}
-		if may != nil {
-			capabilities = slices.DeleteFunc(capabilities, func(c string) bool { return !slices.Contains(may, c) })
-			if len(capabilities) == 0 {
-				capabilities = may
-			}
-		}
+// shrink by its own word; may is what it may do now, nil where nothing is said.
+func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bool) error {
+	capabilities := r.Capabilities
+	if may != nil {
+		capabilities = slices.DeleteFunc(slices.Clone(capabilities), func(c string) bool { return !slices.Contains(may, c) })
 	}
 	record.Slug, record.Name = r.Slug, r.Name
 	if !fixed {
@@ -258,8 +277,11 @@ func (r *Registration) apply(record *nodeRecord, created, fixed bool) error {
 			record.DialectRaw = json.RawMessage(`{"dialect":"` + r.Dialect + `"}`)
 		}
 	}
-	if capabilities != nil {
+	if len(capabilities) > 0 {
 		record.Capabilities = capabilities
+	}
+	if proof := r.owner(); proof != "" {
+		record.Owner = proof
 	}
 	record.Description, record.Domains, record.Keywords = r.Description, r.Domains, r.Keywords
 	record.DataTypes, record.Collections, record.Version, record.Metadata = r.DataTypes, r.Collections, r.Version, r.Metadata
@@ -285,14 +307,15 @@ const (
 // Privileged tells whether a capability is one that only an operator gives,
 // because it is over other nodes and over tokens.
 func Privileged(capability string) bool {
+	capability = strings.ToLower(capability)
 	return capability == "tokens" || strings.Contains(capability, ":")
 }
 
 // normalize checks the registration and fills in its defaults.
 func (r *Registration) normalize() (*url.URL, error) {
 	r.Name = strings.TrimSpace(r.Name)
-	if n := utf8.RuneCountInString(r.Name); n == 0 || n > maxNodeName || !utf8.ValidString(r.Name) {
-		return nil, invalidNode("name", "expected 1 to %d characters", maxNodeName)
+	if n := utf8.RuneCountInString(r.Name); n == 0 || n > maxNodeName || !utf8.ValidString(r.Name) || strings.ContainsFunc(r.Name, unicode.IsControl) {
+		return nil, invalidNode("name", "expected 1 to %d characters, none of them a control character", maxNodeName)
 	}
 	if r.Slug == "" {
 		if r.Slug = SlugOf(r.Name); len(r.Slug) > 64 {
@@ -331,8 +354,8 @@ func (r *Registration) normalize() (*url.URL, error) {
 	if len(r.Version) > maxWordLength || !utf8.ValidString(r.Version) {
 		return nil, invalidNode("version", "expected at most %d bytes", maxWordLength)
 	}
-	if len(r.Metadata) > maxNodeMetadata {
-		return nil, invalidNode("metadata", "expected at most %d bytes", maxNodeMetadata)
+	if len(r.Metadata) > maxNodeMetadata || len(r.Metadata) > 0 && r.Metadata[0] != '{' {
+		return nil, invalidNode("metadata", "expected an object of at most %d bytes", maxNodeMetadata)
 	}
 	if n := len(r.OwnerProof); n != 0 && (n < minOwnerProof || n > maxOwnerProof) {
 		return nil, invalidNode("owner_proof", "expected %d to %d bytes", minOwnerProof, maxOwnerProof)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddy-federation/caddy-federation/store"
 )
@@ -66,7 +67,7 @@ func TestRegistration(t *testing.T) {
 	if _, err := f.app.Register(ctx, other, enrollSecret, &Identity{ID: "shop", NodeID: 99}); code(err) != CodeNodeExists {
 		t.Errorf("another node took the name: %v", err)
 	}
-	// old clients have no proof: the URL stands in for it
+	// old clients have no proof: the URL stands in for it, until there is one
 	old := Registration{Name: "Mill", URL: "http://127.0.0.1:11"}
 	mill, err := f.app.Register(ctx, old, enrollSecret, nil)
 	if err != nil {
@@ -175,13 +176,103 @@ func TestApproval(t *testing.T) {
 	if again, err := f.app.Register(ctx, r, "", nil); err != nil || again.Pending {
 		t.Errorf("after approval %+v: %v", again, err)
 	}
-	// without the enrollment secret a URL proves nothing
-	plain := Registration{Name: "Mill", URL: "http://127.0.0.1:10"}
-	if _, err := f.app.Register(ctx, plain, "", nil); err != nil {
+	// without a proof it could never ask again
+	if _, err := f.app.Register(ctx, Registration{Name: "Mill", URL: "http://127.0.0.1:10"}, "", nil); code(err) != CodeInvalid {
+		t.Errorf("without a proof: %v", err)
+	}
+}
+
+// TestAURLIsNoSecret: a node that came without a proof, moved, and finds the
+// enrollment open to all by now.
+func TestAURLIsNoSecret(t *testing.T) {
+	f := run(t, openEnrollment)
+	ctx := t.Context()
+	r := Registration{Name: "Mill", URL: "http://127.0.0.1:9"}
+	first, err := f.app.Register(ctx, r, enrollSecret, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.app.Register(ctx, plain, "", nil); code(err) != CodeNodeExists {
-		t.Errorf("who knows the URL took the name: %v", err)
+	r.URL = "http://127.0.0.1:10"
+	if _, err := f.app.Register(ctx, r, enrollSecret, &Identity{ID: "mill", NodeID: first.Node.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if back, err := f.app.Register(ctx, r, enrollSecret, nil); err != nil || back.Node.ID != first.Node.ID {
+		t.Errorf("at its new URL: %v", err)
+	}
+	old := r
+	old.URL = "http://127.0.0.1:9"
+	if _, err := f.app.Register(ctx, old, enrollSecret, nil); code(err) != CodeNodeExists {
+		t.Errorf("who has its old URL: %v", err)
+	}
+	if err := f.reload("enrollment approval\nnode_urls 127.0.0.0/8", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, url := range []string{"http://127.0.0.1:9", "http://127.0.0.1:10"} {
+		for _, proof := range []string{"", "a proof of sixteen bytes or more"} {
+			if _, err := f.app.Register(ctx, Registration{Name: "Mill", URL: url, OwnerProof: proof}, "", nil); code(err) != CodeNodeExists {
+				t.Errorf("%s with proof %q: %v", url, proof, err)
+			}
+		}
+	}
+}
+
+func TestNobodyRaisesWhatItMayDoByRegistering(t *testing.T) {
+	f := run(t, openEnrollment+"\nnode_defaults {\ncapabilities search\n}")
+	ctx := t.Context()
+	register := func(name string, capabilities ...string) *Node {
+		t.Helper()
+		r, err := f.app.Register(ctx, Registration{Name: name, URL: "http://127.0.0.1:9", Capabilities: capabilities}, enrollSecret, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Node
+	}
+	if _, err := f.app.AddNode(ctx, NodeConfig{Slug: "added", URL: "http://127.0.0.1:9"}); err != nil {
+		t.Fatal(err)
+	}
+	register("Shop")
+	for _, name := range []string{"Shop", "Added", "New"} {
+		if node := register(name, "search", "actions", "billing"); !slices.Equal(node.Capabilities, []string{"search"}) {
+			t.Errorf("%s may do %v", name, node.Capabilities)
+		}
+	}
+	free := run(t, openEnrollment)
+	for _, c := range []string{"search tokens", " tokens", "TOKENS", "Nodes:Write", "", "a\"b"} {
+		if _, err := free.app.Register(ctx, Registration{Name: "Other", URL: "http://127.0.0.1:9", Capabilities: []string{c}}, enrollSecret, nil); code(err) != CodeInvalid && code(err) != CodeNotPermitted {
+			t.Errorf("%q: %v", c, err)
+		}
+	}
+}
+
+func TestADisabledNodeChangesNothing(t *testing.T) {
+	f := run(t, openEnrollment)
+	ctx := t.Context()
+	r := Registration{Name: "Shop", URL: "http://127.0.0.1:9"}
+	if _, err := f.app.Register(ctx, r, enrollSecret, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.app.SetAdminState(ctx, "shop", AdminDisabled); err != nil {
+		t.Fatal(err)
+	}
+	r.Description = "changed"
+	if _, err := f.app.Register(ctx, r, enrollSecret, nil); code(err) != CodeNodeDisabled || f.node("shop").Description != "" {
+		t.Errorf("a disabled node registered: %v, and is %q", err, f.node("shop").Description)
+	}
+}
+
+func TestANodeTakesNoNameOfAClient(t *testing.T) {
+	f := run(t, openEnrollment)
+	ctx := t.Context()
+	if _, _, err := f.app.NewClientKey(ctx, "dash", []string{"search"}, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"dash", "federated"} {
+		if _, err := f.app.Register(ctx, Registration{Name: name, URL: "http://127.0.0.1:9"}, enrollSecret, nil); code(err) != CodeNodeExists {
+			t.Errorf("%s registered: %v", name, err)
+		}
+		if _, err := f.app.AddNode(ctx, NodeConfig{Slug: name, URL: "http://127.0.0.1:9"}); code(err) != CodeNodeExists {
+			t.Errorf("%s was added: %v", name, err)
+		}
 	}
 }
 

@@ -44,6 +44,9 @@ func (a *App) AddNode(ctx context.Context, config NodeConfig) (*Node, error) {
 	if _, fixed := a.registry.static[config.Slug]; fixed {
 		return nil, &NodeError{CodeNodeExists, "slug", fmt.Sprintf("node %q is in the Caddyfile; change it instead", config.Slug)}
 	}
+	if a.isClient(config.Slug) {
+		return nil, taken(config.Slug)
+	}
 	record := nodeRecord{NodeConfig: config, Trusted: true, Registered: time.Now().UTC().Truncate(time.Millisecond)}
 	if err := record.check(); err != nil {
 		return nil, err
@@ -154,7 +157,7 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 		return &NodeError{CodeNotPermitted, "capabilities", "a node cannot raise what it may do; an operator can"}
 	}
 	if after.URL != before.URL {
-		if err := a.moved(ctx, before, &after, self); err != nil {
+		if err := a.moved(ctx, &after, self); err != nil {
 			return err
 		}
 	}
@@ -174,16 +177,13 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 }
 
 // moved looks at a new URL: a node's own choice is bound by the policy.
-func (a *App) moved(ctx context.Context, before nodeRecord, after *nodeRecord, self bool) error {
+func (a *App) moved(ctx context.Context, after *nodeRecord, self bool) error {
 	if after.URL == "" {
 		return invalidNode("url", "the url cannot be taken away")
 	}
 	u, err := parseNodeURL(after.URL)
 	if err != nil {
 		return invalidNode("url", "%s", err.Error())
-	}
-	if before.Owner != "" && before.Owner == ownerOfURL(before.URL) {
-		after.Owner = ownerOfURL(after.URL)
 	}
 	if after.Trusted = !self; self {
 		return a.allowURL(ctx, u)

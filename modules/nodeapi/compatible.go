@@ -208,12 +208,9 @@ func (h *Handler) oldRegister(x *exchange) error {
 	}
 	node := registered.Node
 	body := map[string]any{"success": true, "node": oldNode{node.ID, node.Slug, node.Name}}
-	switch node.AdminState {
-	case fleet.AdminPending:
+	if node.AdminState == fleet.AdminPending {
 		body["message"] = "The node waits for an operator's approval."
 		return x.bare(http.StatusAccepted, body)
-	case fleet.AdminDisabled:
-		return x.refuse(disabled())
 	}
 	pair, err := h.fleet.IssueTokens(x.Context(), node)
 	if err != nil {
@@ -241,7 +238,7 @@ func (h *Handler) oldRegister(x *exchange) error {
 func oldWish(fields map[string]json.RawMessage) (wish fleet.Registration, wrong map[string][]string) {
 	wrong = make(map[string][]string)
 	wish.Version = "1.0.0"
-	for name, target := range map[string]*string{"name": &wish.Name, "url": &wish.URL, "version": &wish.Version} {
+	for name, target := range map[string]*string{"name": &wish.Name, "url": &wish.URL, "version": &wish.Version, "owner_proof": &wish.OwnerProof} {
 		value, fits := text(fields[name])
 		if !fits {
 			wrong[name] = []string{"The " + name + " must be a string."}

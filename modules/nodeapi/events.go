@@ -21,8 +21,8 @@ const (
 )
 
 // events answers GET /v1/events with a stream (text/event-stream): what
-// happens from now on, or after `since` or Last-Event-ID. A stream ends with
-// the gateway's config; the reader comes back with the last id and misses nothing.
+// happens from now on, or after `since` or Last-Event-ID. A stream ends when
+// its caller may no longer listen, and with the gateway's config; the reader comes back with the last id and misses nothing.
 func (h *Handler) events(x *exchange) error {
 	if allowed, err := x.may(mayReadNodes, ""); !allowed {
 		return err
@@ -35,7 +35,7 @@ func (h *Handler) events(x *exchange) error {
 	if given := x.URL.Query().Get("since"); given != "" {
 		since = given
 	}
-	sequence, err := strconv.ParseUint(since, 10, 64)
+	sequence, err := strconv.ParseUint(since, 10, 63)
 	if since != "" && err != nil {
 		return x.refuse(invalid("invalid_request", "since: expected the id of an event"))
 	}
@@ -44,10 +44,15 @@ func (h *Handler) events(x *exchange) error {
 	if err != nil {
 		return h.fail(x, err)
 	}
-	if since == "" {
-		if sequence, err = latest(x, opened.Events()); err != nil {
-			return h.fail(x, err)
-		}
+	last, err := latest(x, opened.Events(), sequence)
+	if err != nil {
+		return h.fail(x, err)
+	}
+	switch {
+	case since == "":
+		sequence = last
+	case sequence > last: // of a store that was emptied meanwhile
+		sequence = 0
 	}
 	header := x.w.Header()
 	header.Set("Content-Type", "text/event-stream")
@@ -60,9 +65,16 @@ func (h *Handler) events(x *exchange) error {
 	return h.stream(x, opened.Events(), changes, sequence)
 }
 
-// latest is the sequence of the last event.
-func latest(x *exchange, events store.Events) (sequence uint64, err error) {
-	for {
+// latest is the sequence of the last event, 0 when there is none. after is
+// where to begin to look.
+func latest(x *exchange, events store.Events, after uint64) (sequence uint64, err error) {
+	if page, err := events.Since(x.Context(), after, 1); err != nil || len(page) == 0 && after > 0 {
+		if err != nil {
+			return 0, err
+		}
+		after = 0
+	}
+	for sequence = after; ; {
 		page, err := events.Since(x.Context(), sequence, store.MaxEvents)
 		if err != nil || len(page) == 0 {
 			return sequence, err
@@ -73,10 +85,11 @@ func latest(x *exchange, events store.Events) (sequence uint64, err error) {
 
 func (h *Handler) stream(x *exchange, events store.Events, changes <-chan struct{}, sequence uint64) error {
 	control := http.NewResponseController(x.w)
+	stands := h.fleet.Session(x.caller, mayReadNodes)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	text := bytes.NewBufferString("retry: 1000\n\n")
-	for {
+	for stands() {
 		page, err := events.Since(x.Context(), sequence, eventsAtOnce)
 		if err != nil && text.Len() == 0 {
 			text.WriteString(": the store cannot be read now\n\n")
@@ -111,6 +124,7 @@ func (h *Handler) stream(x *exchange, events store.Events, changes <-chan struct
 			text.WriteString(": still here\n\n")
 		}
 	}
+	return nil // the caller may no longer listen
 }
 
 // appendEvent writes one event. What it says is JSON on one line, so nothing

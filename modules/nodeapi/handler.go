@@ -121,13 +121,15 @@ func (h *Handler) route(r *http.Request) (found methods, compatible bool) {
 	if strings.HasSuffix(path, "/.well-known/jwks.json") {
 		return methods{http.MethodGet: (*Handler).jwks}, false
 	}
-	if h.Compat != "" {
-		if _, rest, ok := strings.Cut(path, "/api/ai-engine/"); ok {
-			return compatibleRoutes[rest], true
+	before, old, isOld := strings.Cut(path, "/api/ai-engine/")
+	prefix, rest, isNative := strings.Cut(path, "/v1/")
+	if isOld && (!isNative || len(before) < len(prefix)) { // whichever comes first
+		if h.Compat == "" {
+			return nil, false
 		}
+		return compatibleRoutes[old], true
 	}
-	_, rest, ok := strings.Cut(path, "/v1/")
-	if !ok {
+	if !isNative {
 		return nil, false
 	}
 	if found := nativeRoutes[rest]; found != nil {

@@ -121,11 +121,8 @@ func (h *Handler) welcome(x *exchange, registered *fleet.Registered) error {
 		Tokens *credentials   `json:"tokens,omitempty"`
 	}{Node: node.View(), State: string(node.AdminState)}
 	x.w.Header().Set("Location", "/v1/nodes/"+node.Slug)
-	switch node.AdminState {
-	case fleet.AdminPending:
+	if node.AdminState == fleet.AdminPending {
 		return x.answer(http.StatusAccepted, body)
-	case fleet.AdminDisabled:
-		return x.refuse(disabled())
 	}
 	pair, err := h.fleet.IssueTokens(x.Context(), node)
 	if err != nil {

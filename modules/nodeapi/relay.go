@@ -44,6 +44,9 @@ func relayTo(kind string) endpoint {
 		if node.Type != fleet.TypeChild {
 			return x.refuse(unavailable(node, "it is no child"))
 		}
+		if need := relayCapability[kind]; kind != fleet.RelayChat && !slices.Contains(node.Capabilities, need) {
+			return x.refuse(unavailable(node, "it does not have the capability "+need))
+		}
 		via, refused := h.via(x)
 		if refused != nil {
 			return x.refuse(refused)
@@ -216,16 +219,16 @@ func signed(node *fleet.Node, kind string, answer *fleet.RelayAnswer, call fleet
 	body := make(map[string]json.RawMessage)
 	_ = json.Unmarshal(answer.Body, &body) // an empty object of PHP is an array
 	add := func(name string, value any) {
-		if _, there := body[name]; !there {
-			if text, err := json.Marshal(value); err == nil {
-				body[name] = text
-			}
+		if text, err := json.Marshal(value); err == nil {
+			body[name] = text
 		}
 	}
-	add("success", true)
-	add("node", node.Slug)
+	if body["success"] == nil {
+		add("success", true)
+	}
+	add("node", node.Slug) // whatever it calls itself
 	add("node_name", node.Name)
-	if kind != fleet.RelayActions {
+	if kind != fleet.RelayActions && body["duration_ms"] == nil {
 		add("duration_ms", fleet.Milliseconds(call.Took))
 	}
 	return body
