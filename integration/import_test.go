@@ -115,7 +115,7 @@ func TestAnExportLeavesNothingToDo(t *testing.T) {
 	o := operate(t, "", "node_defaults {\n timeout 4s\n}\nnode fixed http://fixed.test")
 	o.expect(0, "", "nodes", "apply", dump(t, "sqlite.json"))
 	o.expect(0, "", "nodes", "add", "tuned", "http://tuned.test/", "--timeout", "1500ms", "--max-requests", "7", "--max-response-size", "1MiB",
-		"--weight", "0.25", "--required", "--group", "g", "--dialect", "gateway", "--description", "two words", "--capabilities", "search,nodes:read")
+		"--weight", "0.25", "--required", "--group", "g", "--dialect", "gateway", "--description", "two words", "--capabilities", "search,nodes:read", "--budget", "60 1m per_path")
 	o.expect(0, "", "nodes", "drain", "omalley")
 	exported := o.expect(0, "", "nodes", "export")
 	if strings.Contains(exported.out, `"fixed"`) || !strings.Contains(o.expect(0, "", "nodes", "export", "--all").out, `"fixed"`) {

@@ -2,9 +2,11 @@ package command
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
@@ -37,6 +39,7 @@ func newSettingFlags(cmd *cobra.Command) *settingFlags {
 		{"version", "the node's software"},
 		{"metadata", "a JSON object that is kept and shown"},
 		{"admin-state", "enabled, draining, maintenance or disabled"},
+		{"budget", `what the node lets us do: "<calls> <window> [per_path]" or off`},
 		{"max-response-size", "how large an answer may be, such as 8MiB"},
 	} {
 		s.texts[text[0]] = flags.String(text[0], "", text[1])
@@ -73,6 +76,12 @@ func (s *settingFlags) changed(cmd *cobra.Command) (map[string]any, error) {
 				return nil, usage("--metadata is no JSON object")
 			}
 			body["metadata"] = json.RawMessage(*text)
+		case "budget":
+			budget, err := readBudget(*text)
+			if err != nil {
+				return nil, err
+			}
+			body["budget"] = budget
 		case "max-response-size":
 			size, err := humanize.ParseBytes(*text)
 			if err != nil || size == 0 || size > 1<<40 {
@@ -111,4 +120,21 @@ func (s *settingFlags) changed(cmd *cobra.Command) (map[string]any, error) {
 		body["max_requests"] = s.maxRequests
 	}
 	return body, nil
+}
+
+// readBudget reads what the Caddyfile's `budget` takes.
+func readBudget(text string) (map[string]any, error) {
+	words := strings.Fields(text)
+	if len(words) == 1 && words[0] == "off" {
+		return map[string]any{"limit": 0}, nil
+	}
+	perPath := len(words) == 3 && words[2] == "per_path"
+	if len(words) == 2 || perPath {
+		limit, limitErr := strconv.Atoi(words[0])
+		window, windowErr := caddy.ParseDuration(words[1])
+		if limitErr == nil && windowErr == nil && limit > 0 && window > 0 {
+			return map[string]any{"limit": limit, "window": window.String(), "per_path": perPath}, nil
+		}
+	}
+	return nil, usage("--budget %q is no budget, expected \"<calls> <window> [per_path]\" or off", text)
 }

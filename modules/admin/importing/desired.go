@@ -2,6 +2,7 @@ package importing
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -87,6 +88,7 @@ var settings = []setting{
 	{"metadata", func(c *Settings) any { return canonicalJSON(c.Metadata) }, func(i *Settings, f Settings) { i.Metadata = f.Metadata }},
 	{"dialect", func(c *Settings) any { return canonicalJSON(c.DialectRaw) }, func(i *Settings, f Settings) { i.DialectRaw = f.DialectRaw }},
 	{"subject", func(c *Settings) any { return c.Subject }, func(i *Settings, f Settings) { i.Subject = f.Subject }},
+	{"budget", func(c *Settings) any { return budgetText(c.Budget) }, func(i *Settings, f Settings) { i.Budget = f.Budget }},
 	{"timeout", func(c *Settings) any { return durationText(c.Timeout) }, func(i *Settings, f Settings) { i.Timeout = f.Timeout }},
 	{"max_requests", func(c *Settings) any { return c.MaxRequests }, func(i *Settings, f Settings) { i.MaxRequests = f.MaxRequests }},
 	{"max_response_size", func(c *Settings) any { return c.MaxResponseSize }, func(i *Settings, f Settings) { i.MaxResponseSize = f.MaxResponseSize }},
@@ -140,6 +142,20 @@ func collectionNames(list []fleet.Collection) []string {
 		}
 	}
 	return words(names)
+}
+
+// budgetText writes a budget as the Caddyfile does.
+func budgetText(b *fleet.BudgetConfig) string {
+	switch {
+	case b == nil:
+		return ""
+	case b.Limit == 0:
+		return "off"
+	case b.PerPath:
+		return fmt.Sprintf("%d %s per_path", b.Limit, time.Duration(b.Window))
+	default:
+		return fmt.Sprintf("%d %s", b.Limit, time.Duration(b.Window))
+	}
 }
 
 func durationText(d caddy.Duration) string {

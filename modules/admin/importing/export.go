@@ -26,9 +26,17 @@ type Exported struct {
 	Required        bool               `json:"required,omitempty"`
 	Dialect         json.RawMessage    `json:"dialect,omitempty"`
 	Subject         string             `json:"subject,omitempty"`
+	Budget          *ExportedBudget    `json:"budget,omitempty"`
 	Timeout         string             `json:"timeout,omitempty"`
 	MaxRequests     int                `json:"max_requests,omitempty"`
 	MaxResponseSize int64              `json:"max_response_size,omitempty"`
+}
+
+// ExportedBudget is a node's budget with its window as text; a limit of 0 is none.
+type ExportedBudget struct {
+	Limit   int    `json:"limit"`
+	Window  string `json:"window,omitempty"`
+	PerPath bool   `json:"per_path,omitempty"`
 }
 
 // Export writes a node as a row of a registry file. The tuning of a node is
@@ -43,6 +51,9 @@ func Export(node Settings, complete func(fleet.NodeConfig) fleet.NodeConfig) Exp
 	}
 	if canonicalJSON(node.DialectRaw) != canonicalJSON(usual.DialectRaw) {
 		e.Dialect = node.DialectRaw
+	}
+	if b := node.Budget; b != nil && budgetText(b) != budgetText(usual.Budget) {
+		e.Budget = &ExportedBudget{Limit: b.Limit, Window: durationText(b.Window), PerPath: b.PerPath}
 	}
 	if node.Timeout != usual.Timeout {
 		e.Timeout = durationText(node.Timeout)

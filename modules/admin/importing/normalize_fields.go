@@ -236,6 +236,7 @@ func (n *normalizer) readGatewaySettings() {
 		into           any
 	}{
 		{"required", "true or false", &node.Required},
+		{"budget", `a budget such as {"limit": 60, "window": "1m"}`, &node.Budget},
 		{"timeout", `a duration such as "5s"`, &node.Timeout},
 		{"max_requests", "a whole number", &node.MaxRequests},
 		{"max_response_size", "a number of bytes", &node.MaxResponseSize},

@@ -67,6 +67,7 @@ func TestEveryProblemHasItsReasonAndSuggestion(t *testing.T) {
 		`{"name":"A","url":"https://a.test","collections":[7]}`:                                         {"0", "collections", "neither a name nor", ""},
 		`{"name":"A","url":"https://a.test","timeout":"soon"}`:                                          {"0", "timeout", "duration", ""},
 		`{"name":"A","url":"https://a.test","timeout":"-5s"}`:                                           {"0", "record", "negative", ""},
+		`{"name":"A","url":"https://a.test","budget":"much"}`:                                           {"0", "budget", "such as", ""},
 		`{"name":"A","url":"https://a.test","required":"maybe"}`:                                        {"0", "required", "true or false", ""},
 		`{"name":"A","url":"https://a.test","dialect":[]}`:                                              {"0", "dialect", "dialect's name", "auto"},
 		`{"name":"A","url":"https://a.test","api_key":"hidden key"}`:                                    {"0", "api_key", "header cannot carry", "remove it, and give the node a new key"},
