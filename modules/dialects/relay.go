@@ -77,7 +77,7 @@ func relay(ctx context.Context, node fleet.Caller, request *fleet.RelayRequest, 
 	if body.Kind() != '{' && body.Kind() != '[' { // an empty object of PHP is an array
 		return nil, fleet.BadPayload("the answer is not an object")
 	}
-	if !jsontext.Value(body).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+	if !body.IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
 		return nil, fleet.BadPayload("the answer is not valid JSON")
 	}
 	return &fleet.RelayAnswer{Body: body}, nil

@@ -54,11 +54,8 @@ func (f *federated) authenticates(raw, id string) *Identity {
 func (f *federated) refuses(raw, reason string) *AuthError {
 	f.Helper()
 	got, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{})
-	if err == nil {
-		f.Fatalf("it is %+v, expected to be refused as %s", got, reason)
-	}
-	if err.Reason != reason || got != nil {
-		f.Fatalf("refused: %v, expected %s", err, reason)
+	if err == nil || err.Reason != reason || got != nil {
+		f.Fatalf("it is %+v: %v, expected to be refused as %s", got, err, reason)
 	}
 	return err
 }

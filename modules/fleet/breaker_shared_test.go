@@ -284,7 +284,7 @@ func TestBreakersOnTheStoresClock(t *testing.T) {
 		first.gates[0].calls(5, hard)
 		time.Sleep(time.Second)
 		state := second.gates[0].Breaker()
-		if state.State != breaker.Open || state.Since.Sub(time.Now()) < 59*time.Minute {
+		if state.State != breaker.Open || time.Until(state.Since) < 59*time.Minute {
 			t.Fatalf("the breaker is %+v", state)
 		}
 		late := join(t, s, nil) // restored with the remaining time

@@ -88,7 +88,7 @@ const (
 
 // scopeToken is what a capability can be, as it goes into scopes (RFC 6749
 // section 3.3).
-var scopeToken = regexp.MustCompile("^[\\x21\\x23-\\x5B\\x5D-\\x7E]{1,100}$")
+var scopeToken = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]{1,100}$`)
 
 var slugPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 

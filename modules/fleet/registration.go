@@ -286,7 +286,7 @@ func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bo
 	record.Description, record.Domains, record.Keywords = r.Description, r.Domains, r.Keywords
 	record.DataTypes, record.Collections, record.Version, record.Metadata = r.DataTypes, r.Collections, r.Version, r.Metadata
 	if !fixed {
-		if err := record.NodeConfig.Validate(); err != nil {
+		if err := record.Validate(); err != nil {
 			return invalidNode("", "%s", strings.TrimPrefix(err.Error(), "node \""+r.Slug+"\": "))
 		}
 	}

@@ -78,7 +78,7 @@ func (a *App) opened() (store.Store, error) {
 
 // check validates a record on its own.
 func (n *nodeRecord) check() error {
-	if err := n.NodeConfig.Validate(); err != nil {
+	if err := n.Validate(); err != nil {
 		return invalidNode("", "%s", strings.TrimPrefix(err.Error(), fmt.Sprintf("node %q: ", n.Slug)))
 	}
 	data, err := n.encode()

@@ -124,7 +124,7 @@ func readFile(open func(path string) (fs.File, error), path, name string, yield 
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	// a byte order mark is no text, and tells UTF-16
 	return read(name, transform.NewReader(file, textencoding.BOMOverride(transform.Nop)), yield, complain)
 }

@@ -52,7 +52,7 @@ func (x *exchange) read(value any) *problem.Problem {
 }
 
 func (x *exchange) body() ([]byte, *problem.Problem) {
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.Request.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, &problem.Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Detail: "the body is larger than 64 KiB"}
@@ -171,7 +171,7 @@ func (x *exchange) write(status int, contentType, cacheControl string, body any)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Length", strconv.Itoa(len(text)))
 	x.w.WriteHeader(status)
-	if x.Request.Method == http.MethodHead {
+	if x.Method == http.MethodHead {
 		return nil
 	}
 	_, err = x.w.Write(text)

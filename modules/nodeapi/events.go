@@ -59,7 +59,7 @@ func (h *Handler) events(x *exchange) error {
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
 	x.w.WriteHeader(http.StatusOK)
-	if x.Request.Method == http.MethodHead {
+	if x.Method == http.MethodHead {
 		return nil
 	}
 	return h.stream(x, opened.Events(), changes, sequence)

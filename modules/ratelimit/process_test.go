@@ -95,7 +95,7 @@ func startProcess(t testing.TB, config []byte, skew int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ahead := time.Unix(0, nanos).Sub(time.Now())
+	ahead := time.Until(time.Unix(0, nanos))
 	fake := time.Duration(0)
 	if os.Getenv(skewedEnv) != "" {
 		fake = time.Duration(skew) * time.Second
