@@ -24,9 +24,10 @@ func TestAGatewayServesWithoutItsRedis(t *testing.T) {
 	port := freePort(t)
 	// a timeout that no busy machine exceeds: what is tested is not speed
 	config := func(weight int) string {
-		return strings.ReplaceAll(
+		text := strings.ReplaceAll(
 			federation(port, fmt.Sprintf("node one %s {\n dialect gateway\n weight %d\n}", one, weight), ""),
 			"store memory", "store redis "+server.URL()+" {\n timeout 500ms\n}")
+		return strings.Replace(text, "\tfederation_search", "\tfederation_nodes\n\tfederation_search", 1)
 	}
 	load(t, config(1))
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
@@ -34,6 +35,12 @@ func TestAGatewayServesWithoutItsRedis(t *testing.T) {
 		t.Helper()
 		if a := g.search(200, `{"query":"x"}`); len(a.Nodes) != nodes {
 			t.Errorf("%d nodes were asked, expected %d: %s", len(a.Nodes), nodes, a.raw)
+		}
+	}
+	health := func(state, says string) func() bool {
+		return func() bool {
+			r := g.call("GET", "/v1/health", "")
+			return r.status == 200 && r.text("status") == state && strings.Contains(r.raw, says) && !strings.Contains(r.raw, "redis")
 		}
 	}
 	app := func() *fleet.App { return fleet.Running("test") }
@@ -45,8 +52,11 @@ func TestAGatewayServesWithoutItsRedis(t *testing.T) {
 		t.Errorf("state is %+v", state)
 	}
 
+	eventually(t, health("warn", "the store cannot be used since"))
+
 	server.Restart()
 	eventually(t, usable(true))
+	eventually(t, health("pass", `"gateways:count"`))
 	record := store.NodeRecord{Slug: "two", Data: fmt.Appendf(nil, `{"url":%q,"dialect":{"dialect":"gateway"},"trusted":true}`, two)}
 	if _, err := app().Store().Nodes().Put(t.Context(), record); err != nil {
 		t.Fatal(err)
@@ -58,6 +68,7 @@ func TestAGatewayServesWithoutItsRedis(t *testing.T) {
 
 	server.Kill()
 	eventually(t, usable(false))
+	eventually(t, health("warn", `"mode per feature"`))
 	asks(2)
 	adapted, err := adapt(config(2))
 	if err != nil {

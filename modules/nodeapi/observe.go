@@ -116,12 +116,19 @@ const (
 func (h *Handler) examine() healthView {
 	now := time.Now().UTC().Format(timeFormat)
 	v := healthView{Status: pass, Version: version(), Service: h.fleet.Name, Checks: make(map[string][]checkView)}
-	started := checkView{ComponentType: "datastore", Status: pass, Time: now}
-	if h.fleet.Store() == nil {
-		started.Status, started.Output = fail, "the gateway is still starting"
-		v.Status, v.Output = fail, started.Output
+	datastore := checkView{ComponentType: "datastore", Status: pass, Time: now}
+	state := h.fleet.StoreState()
+	switch {
+	case h.fleet.Store() == nil:
+		datastore.Status, datastore.Output = fail, "the gateway is still starting"
+		v.Status, v.Output = fail, datastore.Output
+	case !state.Usable: // a declared mode, not an outage
+		datastore.Status, datastore.Output = warn, "the store cannot be used since "+state.Since.UTC().Format(timeFormat)
+		datastore.ObservedValue, datastore.ObservedUnit = state.Modes, "mode per feature"
+		v.Status, v.Output = warn, datastore.Output
 	}
-	v.Checks["store"] = []checkView{started}
+	v.Checks["store"] = []checkView{datastore}
+	v.Checks["gateways:count"] = []checkView{h.examineGateways(now, &v)}
 	counts := h.fleet.Statistics().Nodes
 	nodes := checkView{ComponentType: "component", ObservedValue: counts.Available, ObservedUnit: "nodes", Status: pass, Time: now}
 	switch {
@@ -137,6 +144,28 @@ func (h *Handler) examine() healthView {
 	}
 	v.Checks["nodes:available"] = []checkView{nodes}
 	return v
+}
+
+// maxSkew is how far a gateway's clock may be from the store's.
+const maxSkew = time.Second
+
+// examineGateways looks at the gateways that share the store.
+func (h *Handler) examineGateways(now string, v *healthView) checkView {
+	members := h.fleet.Members()
+	c := checkView{ComponentType: "component", ObservedValue: members.Count(), ObservedUnit: "gateways", Status: pass, Time: now}
+	switch {
+	case members.Drift:
+		c.Output = "gateways run with different configurations of the federation"
+	case members.Skew.Abs() > maxSkew:
+		c.Output = "this gateway's clock is " + members.Skew.Abs().Round(time.Millisecond).String() + " from the store's"
+	default:
+		return c
+	}
+	c.Status = warn
+	if v.Status == pass {
+		v.Status, v.Output = warn, c.Output
+	}
+	return c
 }
 
 func (x *exchange) answerHealth(v healthView) error {
