@@ -427,3 +427,33 @@ func FuzzKeys(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkHandler is the whole handler, with a next one that does nothing.
+func BenchmarkHandler(b *testing.B) {
+	for name, limit := range map[string]string{"allowed": "50000 1s\n burst 100000000", "refused": "1 1h"} {
+		b.Run(name, func(b *testing.B) {
+			g := serve(b, "policy bench {\n limit "+limit+"\n per_path\n}", alone(b))
+			next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+			r := request(b, http.MethodGet, "/v1/search")
+			w := &discard{header: make(http.Header)}
+			serve := func() {
+				clear(w.header)
+				if err := g.handler.ServeHTTP(w, r, next); err != nil {
+					b.Fatal(err)
+				}
+			}
+			serve()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				serve()
+			}
+		})
+	}
+}
+
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}

@@ -105,7 +105,10 @@ func tryServe(t testing.TB, lines, apps string) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := &caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}}
+	config := &caddy.Config{
+		Admin:   &caddy.AdminConfig{Disabled: true},
+		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "ERROR"}}}},
+	}
 	if apps != "" {
 		if err := json.Unmarshal([]byte(apps), &config.AppsRaw); err != nil {
 			return nil, err
