@@ -59,10 +59,12 @@ func TestATrippedBreakerStaysOverAReloadAndARestart(t *testing.T) {
 	}
 	open("after five failures")
 	load(t, config(2))
+	http.DefaultClient.CloseIdleConnections() // they are to the old server
 	open("after a reload")
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	load(t, config(1))
+	http.DefaultClient.CloseIdleConnections()
 	open("after a restart")
 }

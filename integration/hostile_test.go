@@ -195,8 +195,9 @@ func TestAHostileNodeCostsOneEntry(t *testing.T) {
 			if a.took > 750*time.Millisecond {
 				t.Errorf("the search took %v", a.took)
 			}
-			// 2 MiB read while growing costs a few times that
-			if grown := after.TotalAlloc - before.TotalAlloc; grown > 16<<20 {
+			// 2 MiB read while growing costs a few times that, and the nodes run
+			// in this process
+			if grown := after.TotalAlloc - before.TotalAlloc; grown > 32<<20 {
 				t.Errorf("the search allocated %d MiB", grown>>20)
 			}
 			if strings.Contains(a.raw, "127.0.0.1") {

@@ -35,11 +35,35 @@ type history struct {
 	last     lastError
 }
 
-// bucket counts ten seconds. It is for the ten seconds that its number says;
-// who finds an older one takes it over.
+// bucket counts ten seconds.
 type bucket struct {
-	number     atomic.Int64
-	ok, failed atomic.Uint32
+	ok, failed bucketCount
+}
+
+// bucketCount is a count with the number of the ten seconds that it is for, so that
+// whoever finds an older one takes it over and counts in one step.
+type bucketCount struct {
+	word atomic.Uint64 // number, count: 32 bits each
+}
+
+// add counts one, and returns how many there are.
+func (t *bucketCount) add(number uint32) uint32 {
+	for {
+		word := t.word.Load()
+		next := word + 1
+		if uint32(word>>32) != number {
+			next = uint64(number)<<32 | 1
+		}
+		if t.word.CompareAndSwap(word, next) {
+			return uint32(next)
+		}
+	}
+}
+
+// read returns the count, and how many buckets ago it is from.
+func (t *bucketCount) read(current uint32) (count uint64, age uint32) {
+	word := t.word.Load()
+	return uint64(uint32(word)), current - uint32(word>>32)
 }
 
 type latencySketch struct {
@@ -66,26 +90,17 @@ func (h *history) add(outcome Outcome, latency, ended time.Duration) {
 	if outcome == OutcomeNeutral {
 		return
 	}
-	b := h.bucket(int64(ended / bucketSpan))
+	number := uint32(ended / bucketSpan)
+	b := &h.buckets[number%bucketsOf]
 	if outcome != OutcomeOK {
-		b.failed.Add(1)
+		b.failed.add(number)
 		return
 	}
-	if n := b.ok.Add(1); n > sketchAll && n%sketchEvery != 0 || !h.mu.TryLock() {
+	if n := b.ok.add(number); n > sketchAll && n%sketchEvery != 0 || !h.mu.TryLock() {
 		return
 	}
 	defer h.mu.Unlock()
 	_ = h.sketch(int64(ended / sketchSpan)).Add(float64(latency) / float64(time.Millisecond)) // only NaN is refused
-}
-
-// bucket returns the bucket of a number, emptied when it was another's.
-func (h *history) bucket(number int64) *bucket {
-	b := &h.buckets[number%bucketsOf]
-	if was := b.number.Load(); was != number && b.number.CompareAndSwap(was, number) {
-		b.ok.Store(0)
-		b.failed.Store(0)
-	}
-	return b
 }
 
 var latencyMapping = func() mapping.IndexMapping {
@@ -156,18 +171,20 @@ func recent(now time.Duration, histories ...*history) Recent {
 	merged := newSketch()
 	var minute uint64
 	for _, h := range histories {
-		current := int64(now / bucketSpan)
+		current := uint32(now / bucketSpan)
 		for i := range h.buckets {
-			b := &h.buckets[i]
-			age := current - b.number.Load()
-			if age < 0 || age >= bucketsOf {
-				continue
-			}
-			ok, failed := uint64(b.ok.Load()), uint64(b.failed.Load())
-			r.Calls += ok + failed
-			r.Failed += failed
-			if age >= 1 && age <= 6 { // the last whole minute
-				minute += ok + failed
+			for _, t := range []*bucketCount{&h.buckets[i].ok, &h.buckets[i].failed} {
+				count, age := t.read(current)
+				if age >= bucketsOf { // also of one that is ahead
+					continue
+				}
+				r.Calls += count
+				if t == &h.buckets[i].failed {
+					r.Failed += count
+				}
+				if age >= 1 && age <= 6 { // the last whole minute
+					minute += count
+				}
 			}
 		}
 		h.mergeInto(merged, int64(now/sketchSpan))

@@ -333,9 +333,11 @@ func TestAThousandNodesStartWithoutABurst(t *testing.T) {
 		perTenth := make(map[time.Duration]int)
 		start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 		for _, q := range p {
+			q.mu.Lock()
 			for _, at := range q.times {
 				perTenth[at.Sub(start)/(100*time.Millisecond)]++
 			}
+			q.mu.Unlock()
 		}
 		most := 0
 		for _, n := range perTenth {
@@ -433,6 +435,7 @@ func TestVantagesAgree(t *testing.T) {
 				}
 				return wellNode, nil
 			})
+			node.gate.rules, node.gate.fellows = &breaker.Default, a.nodesAsFellows()
 			p := newProber(a)
 			running.Go(func() { a.beat(ctx, s.Members()) })
 			running.Go(func() { p.run(ctx) })
@@ -465,8 +468,6 @@ func TestVantagesAgree(t *testing.T) {
 			}
 		}
 		// with traffic that fails too, it is believed there
-		probers[mine[0]].app.Snapshot().Node("a").gate.rules = &breaker.Default
-		probers[mine[0]].app.Snapshot().Node("a").gate.fellows = probers[mine[0]].app.nodesAsFellows()
 		probers[mine[0]].app.Snapshot().Node("a").gate.call(hard)
 		time.Sleep(3 * time.Second)
 		if state(mine[0]) != HealthUnhealthy {
