@@ -96,7 +96,7 @@ func (h *Handler) jwks(x *exchange) error {
 	header.Set("Cache-Control", "public, max-age=300")
 	header.Set("X-Content-Type-Options", "nosniff")
 	x.w.WriteHeader(http.StatusOK)
-	if x.Request.Method == http.MethodHead {
+	if x.Method == http.MethodHead {
 		return nil
 	}
 	_, err := x.w.Write(h.fleet.JWKS())

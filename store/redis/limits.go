@@ -48,7 +48,7 @@ func (l limits) Reset(ctx context.Context, key string) error {
 	}
 	bounded, cancel := bound(ctx, l.settings.Timeout)
 	defer cancel()
-	if err := l.command(bounded, "zrem", l.key(limitsAt, ""), key).Err(); err != nil { //nolint:contextcheck // bounded is made of ctx
+	if err := l.command(bounded, "zrem", l.key(limitsAt, ""), key).Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, bounded.plain(ctx, err))
 	}
 	return nil

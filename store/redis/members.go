@@ -43,7 +43,7 @@ func (m members) Leave(ctx context.Context, id string) error {
 	}
 	bounded, cancel := bound(ctx, m.settings.Timeout)
 	defer cancel()
-	if err := m.command(bounded, "hdel", m.key(memberAt, ""), id).Err(); err != nil { //nolint:contextcheck // bounded is made of ctx
+	if err := m.command(bounded, "hdel", m.key(memberAt, ""), id).Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, bounded.plain(ctx, err))
 	}
 	return nil

@@ -200,7 +200,7 @@ func (s *Store) runFor(ctx context.Context, limit time.Duration, what string, c 
 	}
 	bounded, cancel := bound(ctx, limit)
 	defer cancel()
-	r, err := c.eval(bounded, s, keys, args...) //nolint:contextcheck // bounded is made of ctx
+	r, err := c.eval(bounded, s, keys, args...)
 	for _, known := range verdicts {
 		if errors.Is(err, known) {
 			return r, fmt.Errorf("%s: %w", what, err)
