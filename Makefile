@@ -6,7 +6,7 @@ export CGO_ENABLED := 0
 export GOFLAGS     := $(GOFLAGS) -trimpath
 TAGS     := nobadger,nomysql,nopgx
 GO_BUILD := go build -tags $(TAGS)
-GO_TEST  := go test -tags $(TAGS)
+GO_TEST  := go test -timeout 20m -tags $(TAGS)
 FUZZTIME ?= 10s
 SKEWTIME ?= 60
 
