@@ -37,6 +37,7 @@ type Store interface {
 	Leases() Leases
 	Events() Events
 	Members() Members
+	Alerts() Alerts
 
 	// Shared tells whether other processes can use the same data at the same
 	// time. What is not shared has one gateway.

@@ -47,6 +47,8 @@ const (
 	bucketLeases      Bucket = "leases"
 	bucketEvents      Bucket = "events"
 	bucketMembers     Bucket = "members"
+	bucketAlerts      Bucket = "alerts"
+	bucketDeliveries  Bucket = "deliveries"
 	bucketExpiry      Bucket = "expiry"
 )
 
@@ -54,5 +56,5 @@ const (
 var Buckets = []Bucket{
 	bucketMeta, bucketNodes, bucketIDs, bucketRefresh, bucketFamilies, bucketKeys, bucketRevocations, bucketLimits,
 	bucketBreakers, bucketCache, bucketRuns, bucketClaims, bucketRequests, bucketHeads, bucketLeases, bucketEvents, bucketMembers,
-	bucketExpiry,
+	bucketAlerts, bucketDeliveries, bucketExpiry,
 }

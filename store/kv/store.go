@@ -104,6 +104,7 @@ func (s *Store) Requests() store.Requests { return requests{s} }
 func (s *Store) Leases() store.Leases     { return leases{s} }
 func (s *Store) Events() store.Events     { return events{s} }
 func (s *Store) Members() store.Members   { return members{s} }
+func (s *Store) Alerts() store.Alerts     { return alerts{s} }
 
 // Shared implements [store.Store]: an engine belongs to one process.
 func (s *Store) Shared() bool { return false }

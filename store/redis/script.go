@@ -74,6 +74,11 @@ var (
 	eventAppend       = newScript("event_append")
 	eventSince        = newScript("event_since")
 	memberBeat        = newScript("member_beat")
+	alertState        = newScript("alert_state")
+	alertCommit       = newScript("alert_commit")
+	alertClaim        = newScript("alert_head", "alert_claim")
+	alertSettle       = newScript("alert_head", "alert_settle")
+	alertPending      = newScript("alert_pending")
 )
 
 // once is a command that is not sent again when its connection breaks: the

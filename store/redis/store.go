@@ -32,9 +32,10 @@ const (
 	leasesAt section = "leases"
 	eventsAt section = "events"
 	memberAt section = "members"
+	alertsAt section = "alerts"
 )
 
-var sections = []section{meta, nodesAt, tokensAt, limitsAt, breakAt, cacheAt, runsAt, linesAt, leasesAt, eventsAt, memberAt}
+var sections = []section{meta, nodesAt, tokensAt, limitsAt, breakAt, cacheAt, runsAt, linesAt, leasesAt, eventsAt, memberAt, alertsAt}
 
 // Store is a [store.Store] on a server.
 type Store struct {
@@ -188,6 +189,7 @@ func (s *Store) Requests() store.Requests { return requests{s} }
 func (s *Store) Leases() store.Leases     { return leases{s} }
 func (s *Store) Events() store.Events     { return events{s} }
 func (s *Store) Members() store.Members   { return members{s} }
+func (s *Store) Alerts() store.Alerts     { return alerts{s} }
 
 func (s *Store) usable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

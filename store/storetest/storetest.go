@@ -36,7 +36,7 @@ func Run(t *testing.T, b Backend) {
 		"api keys": apiKeys, "revocations": revocations, "limits": limits, "breakers": breakers, "cache": cache,
 		"journal": journal, "leases": leases, "events": events, "restart": restart, "closed": closed, "identity": identity,
 		"large values": largeValues, "presented tokens": presentedTokens, "members": members, "shared": shared,
-		"restored nodes": restoredNodes,
+		"restored nodes": restoredNodes, "alerts": alertState, "deliveries": deliveries, "a full queue": fullQueue,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, b) })
 	}
@@ -107,6 +107,8 @@ func restart(t *testing.T, b Backend) {
 	ids := must[map[string]int64](t)(s.Nodes().AssignIDs(ctx, []string{"fixed"}))
 	must[store.BreakerRecord](t)(s.Breakers().Transition(ctx, store.BreakerRecord{Node: "shop", State: "open"}))
 	ok(t, s.Requests().Append(ctx, []store.RequestRecord{{Node: "shop", Kind: "search"}}))
+	_, _, err := s.Alerts().Commit(ctx, store.AlertState{Data: []byte("{}")}, []store.Delivery{{Webhook: "w", Key: "k", Body: []byte("b")}})
+	ok(t, err)
 	ok(t, s.Close())
 	s = b.Reopen(t)
 	defer func() { ok(t, s.Close()) }()
@@ -124,6 +126,12 @@ func restart(t *testing.T, b Backend) {
 	}
 	if last := must[[]store.RequestRecord](t)(s.Requests().Last(ctx, "shop", 1)); len(last) != 1 {
 		t.Error("the request log is lost")
+	}
+	if state := must[store.AlertState](t)(s.Alerts().State(ctx)); state.Revision != 1 || string(state.Data) != "{}" {
+		t.Errorf("the alerts are %+v", state)
+	}
+	if d := must[store.Delivery](t)(s.Alerts().Claim(ctx, "w", time.Minute)); d.Key != "k" || string(d.Body) != "b" {
+		t.Errorf("the delivery is %+v", d)
 	}
 }
 

@@ -1,0 +1,2 @@
+-- KEYS queue.
+return {'ok', redis.call('LLEN', KEYS[1])}
