@@ -24,7 +24,7 @@ func (s *Store) handshake(ctx context.Context, g *gate) error {
 	if cluster, ok := s.client.(*goredis.ClusterClient); ok {
 		cluster.ReloadState(ctx) // a node of it may be gone
 	}
-	hello := goredis.NewSliceCmd(ctx, "hello")
+	hello := goredis.NewSliceCmd(ctx, "hello", 2) // Redis before 6.2 wants the protocol said
 	_ = s.client.Process(ctx, once{hello})
 	reply, err := hello.Result()
 	if err != nil && strings.Contains(err.Error(), "cluster support disabled") {
@@ -75,14 +75,20 @@ func (s *Store) suits(reply []any) error {
 	return nil
 }
 
-func newEnough(version string) bool {
-	parts := strings.SplitN(version, ".", 3)
+// version is the major and the minor number of a server's version.
+type version [2]int
+
+// oldest is the oldest Redis that is taken. Tests of its scripts take older ones.
+var oldest = version{6, 2}
+
+func newEnough(text string) bool {
+	parts := strings.SplitN(text, ".", 3)
 	if len(parts) < 2 {
 		return false
 	}
 	major, err1 := strconv.Atoi(parts[0])
 	minor, err2 := strconv.Atoi(parts[1])
-	return err1 == nil && err2 == nil && (major > 6 || major == 6 && minor >= 2)
+	return err1 == nil && err2 == nil && (major > oldest[0] || major == oldest[0] && minor >= oldest[1])
 }
 
 // introduce learns the store's identity, and makes one when there is none.

@@ -11,8 +11,7 @@ import (
 // TestTheDocumentedPermissionsSuffice holds what docs/stores.md asks for.
 func TestTheDocumentedPermissionsSuffice(t *testing.T) {
 	server := redistest.Start(t)
-	server.Do("ACL", "SETUSER", "fleet", "on", ">secret", "~{fed:*", "&fed:*",
-		"+@read", "+@write", "+@scripting", "+@connection", "+subscribe", "+unsubscribe", "+publish", "+time")
+	server.Do(append([]string{"ACL", "SETUSER", "fleet", "on", ">secret"}, documentedPermissions...)...)
 	s := must(t, settings{Addresses: []string{server.Addr}, Username: "fleet", Password: "secret"})
 	if err := useAll(t.Context(), s); err != nil {
 		t.Fatal(err)

@@ -54,7 +54,7 @@ func startSentinel(t testing.TB, config string) *Server {
 	t.Helper()
 	port := FreePort(t)
 	s := &Server{
-		Addr: fmt.Sprint("127.0.0.1:", port), t: t, output: new(output),
+		Addr: fmt.Sprint("127.0.0.1:", port), t: t, path: Installed.path(t), output: new(output),
 		args: []string{config, "--sentinel", "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", t.TempDir()},
 	}
 	t.Cleanup(func() {

@@ -1,6 +1,7 @@
 // Package redistest starts Redis servers for tests: one, one with Sentinels,
-// or a Cluster, each on free ports and gone when the test ends. It needs
-// redis-server, redis-cli and libfaketime, which `make test-deps` installs.
+// or a Cluster, each on free ports and gone when the test ends. It needs what
+// `make test-deps` installs: redis-server and redis-cli, servers of other
+// versions, and a clock for servers that tests can move.
 package redistest
 
 import (
@@ -11,7 +12,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,46 +29,35 @@ type Server struct {
 	Addr string
 
 	t       testing.TB
+	path    string
 	args    []string
 	env     []string
-	clock   string // file that moves its clock
+	clock   *os.File // moves its clock
+	ahead   time.Duration
 	output  *output
 	process *exec.Cmd
 	ended   chan struct{}
+	user    []string // who Do is, or nobody
 }
 
 // Start starts a server that keeps nothing on disk. Options are as on the
 // command line of redis-server.
 func Start(t testing.TB, options ...string) *Server {
 	t.Helper()
-	return start(t, nil, options...)
+	return Installed.Start(t, options...)
 }
 
 // StartWithClock starts a server whose clock [Server.Advance] moves.
 func StartWithClock(t testing.TB, options ...string) *Server {
 	t.Helper()
-	libraries, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
-	if len(libraries) == 0 {
-		t.Fatal("libfaketime is missing: make test-deps installs it")
-	}
-	clock := filepath.Join(t.TempDir(), "clock")
-	if err := os.WriteFile(clock, []byte("+0"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := start(t, []string{
-		// glibc's own malloc stands before jemalloc, which asks for the time
-		// while libfaketime, which needs memory, is not ready
-		"LD_PRELOAD=libc_malloc_debug.so.0:" + libraries[0], "FAKETIME_TIMESTAMP_FILE=" + clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
-	}, options...)
-	s.clock = clock
-	return s
+	return Installed.StartWithClock(t, options...)
 }
 
-func start(t testing.TB, env []string, options ...string) *Server {
+func start(t testing.TB, program Program, env []string, options ...string) *Server {
 	t.Helper()
 	port := FreePort(t)
 	s := &Server{
-		Addr: fmt.Sprint("127.0.0.1:", port), t: t, env: env, output: new(output),
+		Addr: fmt.Sprint("127.0.0.1:", port), t: t, path: program.path(t), env: env, output: new(output),
 		args: append([]string{
 			"--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", t.TempDir(),
 			"--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning", "--repl-diskless-sync-delay", "0",
@@ -105,12 +94,12 @@ func FreePort(t testing.TB) int {
 // launch starts the process and waits until it answers.
 func (s *Server) launch() {
 	s.t.Helper()
-	s.process = exec.CommandContext(context.Background(), "redis-server", s.args...) // until Kill
+	s.process = exec.CommandContext(context.Background(), s.path, s.args...) // until Kill
 	s.process.Env = append(os.Environ(), s.env...)
 	s.process.Stdout, s.process.Stderr = s.output, s.output
 	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.process.Start(); err != nil {
-		s.t.Fatalf("redis-server cannot be started, make test-deps installs it: %v", err)
+		s.t.Fatalf("%s cannot be started, make test-deps installs it: %v", s.path, err)
 	}
 	ended, process := make(chan struct{}), s.process
 	s.ended = ended
@@ -126,27 +115,6 @@ func (s *Server) launch() {
 
 // URL is the server's address as the store reads it.
 func (s *Server) URL() string { return "redis://" + s.Addr }
-
-// Advance moves the server's clock forward.
-func (s *Server) Advance(d time.Duration) {
-	s.t.Helper()
-	text, err := os.ReadFile(s.clock)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ahead, err := strconv.ParseFloat(string(bytes.TrimPrefix(text, []byte("+"))), 64)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	// renamed into place, so that the server never reads half of it
-	next := s.clock + ".next"
-	if err := os.WriteFile(next, fmt.Appendf(nil, "+%.6f", ahead+d.Seconds()), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := os.Rename(next, s.clock); err != nil {
-		s.t.Fatal(err)
-	}
-}
 
 // Kill ends the process at once. What it held is gone.
 func (s *Server) Kill() {
@@ -203,15 +171,32 @@ func (s *Server) try(args ...string) (string, error) {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return "", err
 	}
-	request := fmt.Appendf(nil, "*%d\r\n", len(args))
+	var request []byte
+	if s.user != nil {
+		request = appendCommand(request, append([]string{"AUTH"}, s.user...))
+	}
+	if _, err := conn.Write(appendCommand(request, args)); err != nil {
+		return "", err
+	}
+	reader := bufio.NewReader(conn)
+	if s.user != nil {
+		if _, err := readReply(reader); err != nil {
+			return "", err
+		}
+	}
+	return readReply(reader)
+}
+
+func appendCommand(request []byte, args []string) []byte {
+	request = fmt.Appendf(request, "*%d\r\n", len(args))
 	for _, arg := range args {
 		request = fmt.Appendf(request, "$%d\r\n%s\r\n", len(arg), arg)
 	}
-	if _, err := conn.Write(request); err != nil {
-		return "", err
-	}
-	return readReply(bufio.NewReader(conn))
+	return request
 }
+
+// As makes Do log in as a user of the server.
+func (s *Server) As(user, password string) { s.user = []string{user, password} }
 
 // readReply reads one reply; the items of an array are joined with spaces.
 func readReply(r *bufio.Reader) (string, error) {
