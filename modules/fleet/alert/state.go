@@ -1,0 +1,372 @@
+package alert
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How alerts become messages.
+const (
+	// Group is how long the first of some changes waits for others to be told
+	// in the same message.
+	Group = 10 * time.Second
+	// MaxFollowed is how many alerts are followed at once. Those that begin
+	// while as many are firing are counted and not followed.
+	MaxFollowed = 2000
+)
+
+// Event is something that happened to the federation.
+type Event struct {
+	Kind string
+	Node string
+	Time time.Time
+	// Data says more: reason, error, gateway, host, action, to.
+	Data map[string]any
+}
+
+func (e Event) text(name string) string {
+	text, _ := e.Data[name].(string)
+	return Clean(text, maxReason)
+}
+
+// Alone tells whether a gateway raised the event while it had no store, and so
+// tells of it by itself.
+func (e Event) Alone() bool {
+	alone, _ := e.Data["alone"].(bool)
+	return alone
+}
+
+// Alert is something that is wrong, until it is over.
+type Alert struct {
+	Kind Kind   `json:"kind"`
+	Node string `json:"node,omitempty"`
+	// Gateway and Host are of alerts about a gateway: its id, and the name of
+	// its machine.
+	Gateway string `json:"gateway,omitempty"`
+	Host    string `json:"host,omitempty"`
+	// Action is of alerts about an action: its id.
+	Action string `json:"action,omitempty"`
+	// Reason says why in words. It may come from a node and be hostile.
+	Reason string    `json:"reason,omitempty"`
+	Began  time.Time `json:"began"`
+	// Ended is when it was over; zero while it is firing.
+	Ended time.Time `json:"ended,omitzero"`
+	// Told is when its beginning went into a message; zero: not yet.
+	Told time.Time `json:"told,omitzero"`
+	// Alone is set when it was told by a gateway that had no store.
+	Alone bool `json:"alone,omitempty"`
+}
+
+// Key is the same for all that is told of one thing that is wrong.
+func (a Alert) Key() string {
+	subject := a.Node
+	switch a.Kind {
+	case StoreDown, ProberUnhealthy, Test:
+		subject = a.Gateway
+	case ActionStuck:
+		subject = a.Action
+	}
+	return string(a.Kind) + "/" + subject
+}
+
+// State is all alerts. It is stored as JSON.
+type State struct {
+	// Cursor is the number of the last event that was taken in.
+	Cursor uint64 `json:"cursor"`
+	// Window is when the changes that wait are told; zero: none waits.
+	Window time.Time `json:"window,omitzero"`
+	// Ticked is up to when repeats have been told.
+	Ticked time.Time `json:"ticked,omitzero"`
+	// Unfollowed counts alerts that were one too many, since the last message.
+	Unfollowed int               `json:"unfollowed,omitempty"`
+	Alerts     map[string]*Alert `json:"alerts,omitempty"`
+}
+
+// Clone returns a copy that shares nothing.
+func (s *State) Clone() *State {
+	c := *s
+	c.Alerts = make(map[string]*Alert, len(s.Alerts))
+	for key, a := range s.Alerts {
+		copied := *a
+		c.Alerts[key] = &copied
+	}
+	return &c
+}
+
+// Firing counts the alerts that are not over.
+func (s *State) Firing() (n int) {
+	for _, a := range s.Alerts {
+		if a.Ended.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// Apply takes an event in, and tells whether that changed anything. Of nodes
+// that are quiet no alert begins: the operator knows.
+func (s *State) Apply(e Event, now time.Time, quiet func(node string) bool) bool {
+	a := Alert{Kind: Kind(e.Kind), Node: e.Node, Reason: e.text("reason"), Began: e.Time}
+	switch e.Kind {
+	case string(NodeDown), string(Flapping):
+		return !quiet(e.Node) && s.begin(a, e.Alone(), now)
+	case string(BreakerOpen):
+		if actor := e.text("actor"); actor != "" {
+			a.Reason = strings.TrimSpace(a.Reason + " (forced by " + actor + ")")
+		}
+		return !quiet(e.Node) && s.begin(a, e.Alone(), now)
+	case string(RefreshReplayed):
+		return s.begin(a, e.Alone(), now)
+	case string(NodeUp):
+		down := s.End(Alert{Kind: NodeDown, Node: e.Node}.Key(), e.Time, e.Alone(), now)
+		return s.End(Alert{Kind: Flapping, Node: e.Node}.Key(), e.Time, e.Alone(), now) || down
+	case string(BreakerClosed):
+		return s.End(Alert{Kind: BreakerOpen, Node: e.Node}.Key(), e.Time, e.Alone(), now)
+	case string(StoreDown), eventStoreUp:
+		a.Kind, a.Gateway, a.Host, a.Reason = StoreDown, e.text("gateway"), e.text("host"), e.text("error")
+		return s.either(e.Kind == string(StoreDown), a, e, now)
+	case string(ProberUnhealthy), eventProberHealthy:
+		a.Kind, a.Gateway, a.Host = ProberUnhealthy, e.text("gateway"), e.text("host")
+		return s.either(e.Kind == string(ProberUnhealthy), a, e, now)
+	case string(ActionStuck), eventActionUnstuck:
+		a.Kind, a.Action = ActionStuck, e.text("action")
+		return s.either(e.Kind == string(ActionStuck), a, e, now)
+	case eventUnregistered:
+		return s.endNode(e, now)
+	case eventAdminState:
+		return !watched[e.text("to")] && s.endNode(e, now)
+	default:
+		return false
+	}
+}
+
+// watched are the operator states of nodes that alerts are told of.
+var watched = map[string]bool{"enabled": true, "draining": true}
+
+func (s *State) either(begins bool, a Alert, e Event, now time.Time) bool {
+	if begins {
+		return s.begin(a, e.Alone(), now)
+	}
+	return s.End(a.Key(), e.Time, e.Alone(), now)
+}
+
+// endNode ends what is wrong with a node.
+func (s *State) endNode(e Event, now time.Time) (changed bool) {
+	for key, a := range s.Alerts {
+		if a.Node == e.Node && !a.Kind.once() {
+			changed = s.End(key, e.Time, e.Alone(), now) || changed
+		}
+	}
+	return changed
+}
+
+func (s *State) begin(a Alert, alone bool, now time.Time) bool {
+	key := a.Key()
+	if stands := s.Alerts[key]; stands != nil {
+		if stands.Ended.IsZero() {
+			return false
+		}
+		// its end was not told yet: it goes on
+		stands.Ended, stands.Reason = time.Time{}, a.Reason
+		return true
+	}
+	if len(s.Alerts) >= MaxFollowed {
+		s.Unfollowed++
+		return true
+	}
+	if s.Alerts == nil {
+		s.Alerts = make(map[string]*Alert)
+	}
+	if alone {
+		a.Told, a.Alone = now, true
+	} else {
+		s.wait(now)
+	}
+	s.Alerts[key] = &a
+	return true
+}
+
+// End ends an alert, and tells whether that changed anything. What nobody was
+// told of is forgotten. alone is whether a gateway without a store tells of
+// the end, if it told of the beginning.
+func (s *State) End(key string, at time.Time, alone bool, now time.Time) bool {
+	a := s.Alerts[key]
+	switch {
+	case a == nil || !a.Ended.IsZero():
+		return false
+	case a.Told.IsZero(), alone && a.Alone:
+		delete(s.Alerts, key)
+	default:
+		a.Ended = at
+		if at.Before(a.Began) {
+			a.Ended = a.Began
+		}
+		s.wait(now)
+	}
+	return true
+}
+
+// Forget drops what was told already of all but the kept kinds.
+func (s *State) Forget(keep func(Kind) bool) {
+	for key, a := range s.Alerts {
+		if !keep(a.Kind) && !a.Told.IsZero() && a.Ended.IsZero() {
+			delete(s.Alerts, key)
+		}
+	}
+}
+
+func (s *State) wait(now time.Time) {
+	if s.Window.IsZero() {
+		s.Window = now.Add(Group)
+	}
+}
+
+// Route is what one webhook wants to hear.
+type Route struct {
+	// On are the kinds; nil: all.
+	On map[Kind]bool
+	// Repeat is after how long an alert that is still firing is told again; 0:
+	// never.
+	Repeat time.Duration
+	// Ends tells the end of each alert whose beginning is told, whether On
+	// names the ending or not.
+	Ends bool
+	// Most is how many alerts fit into a message; 0: any number.
+	Most int
+}
+
+func (r Route) wants(a *Alert) bool {
+	if r.On == nil {
+		return true
+	}
+	if a.Ended.IsZero() {
+		return r.On[a.Kind]
+	}
+	return r.On[a.Kind.ending()] || r.Ends && r.On[a.Kind]
+}
+
+// Message is what one webhook is told at once.
+type Message struct {
+	// Route is the index of the route that it is for.
+	Route   int
+	Created time.Time
+	Notices []Notice
+	// Unfollowed counts alerts that were one too many.
+	Unfollowed int
+}
+
+// Notice is one alert as it is told.
+type Notice struct {
+	Alert
+	// Repeated is set when its beginning was told before.
+	Repeated bool
+}
+
+// Due returns the messages that are due, notes that they are told, and tells
+// whether that is something to remember.
+func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bool) {
+	var changed []*Alert
+	for key, a := range s.Alerts {
+		if a.Kind.once() && !a.Told.IsZero() && now.Sub(a.Told) >= OnceFor {
+			delete(s.Alerts, key)
+		}
+	}
+	unfollowed := 0
+	if !s.Window.IsZero() && !now.Before(s.Window) {
+		for key, a := range s.Alerts {
+			switch {
+			case !a.Ended.IsZero():
+				delete(s.Alerts, key)
+			case !a.Told.IsZero():
+				continue
+			default:
+				a.Told = now
+			}
+			changed = append(changed, a)
+		}
+		s.Window, noted = time.Time{}, true
+		unfollowed, s.Unfollowed = s.Unfollowed, 0
+	}
+	for i, route := range routes {
+		var notices []Notice
+		for _, a := range changed {
+			if route.wants(a) {
+				notices = append(notices, Notice{Alert: *a})
+			}
+		}
+		for _, a := range s.Alerts {
+			if route.wants(a) && route.repeats(a, s.Ticked, now) {
+				notices = append(notices, Notice{Alert: *a, Repeated: true})
+			}
+		}
+		messages = append(messages, split(i, route.Most, now, notices, unfollowed)...)
+	}
+	s.Ticked = now
+	return messages, noted || len(messages) > 0
+}
+
+// repeats tells whether a multiple of the time to repeat fell between two moments.
+func (r Route) repeats(a *Alert, before, now time.Time) bool {
+	if r.Repeat <= 0 || a.Told.IsZero() || !a.Ended.IsZero() || a.Kind.once() {
+		return false
+	}
+	if before.Before(a.Told) {
+		before = a.Told
+	}
+	return now.Sub(a.Told)/r.Repeat > before.Sub(a.Told)/r.Repeat
+}
+
+// split makes messages of at most so many notices, what is worst first.
+func split(route, most int, now time.Time, notices []Notice, unfollowed int) (messages []Message) {
+	slices.SortFunc(notices, func(a, b Notice) int {
+		if firing := a.Ended.IsZero(); firing != b.Ended.IsZero() {
+			if firing {
+				return -1
+			}
+			return 1
+		}
+		if c := strings.Compare(a.Kind.Severity(), b.Kind.Severity()); c != 0 { // critical, info, warning
+			return c
+		}
+		if c := a.Began.Compare(b.Began); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Key(), b.Key())
+	})
+	if most <= 0 {
+		most = max(len(notices), 1)
+	}
+	for chunk := range slices.Chunk(notices, most) {
+		messages = append(messages, Message{Route: route, Created: now, Notices: chunk, Unfollowed: unfollowed})
+		unfollowed = 0
+	}
+	return messages
+}
+
+// counts counts the notices by status and kind.
+func (m Message) counts() map[string]map[Kind]int {
+	counts := make(map[string]map[Kind]int)
+	for _, n := range m.Notices {
+		if counts[n.Status()] == nil {
+			counts[n.Status()] = make(map[Kind]int)
+		}
+		counts[n.Status()][n.Kind]++
+	}
+	return counts
+}
+
+// words writes "2 node_down, 1 flapping".
+func words(counts map[Kind]int) string {
+	var parts []string
+	for _, kind := range slices.SortedFunc(maps.Keys(counts), func(a, b Kind) int {
+		if counts[a] != counts[b] {
+			return counts[b] - counts[a]
+		}
+		return strings.Compare(string(a), string(b))
+	}) {
+		parts = append(parts, number(counts[kind])+" "+string(kind))
+	}
+	return strings.Join(parts, ", ")
+}
