@@ -140,9 +140,9 @@ registered_at  TIME
 	o.golden(o.expect(0, "", "nodes", "drain", "shop"), `SLUG  NAME  TYPE  URL  STATE  HEALTH  LATENCY  FROM  WHY
 shop  Orchard Shop  child  http://127.0.0.1:PORT  draining  healthy  -  registry  -
 `)
-	for word, state := range map[string]string{"maintenance": "maintenance", "disable": "disabled", "enable": "enabled"} {
-		if r := o.expect(0, "", "nodes", word, "fixed"); !strings.Contains(r.out, state) {
-			t.Errorf("%s: %s", word, r.out)
+	for _, c := range []struct{ word, state string }{{"maintenance", "maintenance"}, {"disable", "disabled"}, {"enable", "enabled"}} {
+		if r := o.expect(0, "", "nodes", c.word, "fixed"); !strings.Contains(r.out, c.state) {
+			t.Errorf("%s: %s", c.word, r.out)
 		}
 	}
 	var list struct {
