@@ -74,6 +74,8 @@ func TestTheDocsAdapt(t *testing.T) {
 				t.Setenv("FEDERATION_SECRET", "a secret of more than thirty-two bytes")
 				t.Setenv("SHOP_PASSWORD", "secret")
 				t.Setenv("REDIS_PASSWORD", "secret")
+				t.Setenv("ALERT_SECRET", "a secret of the receiver")
+				t.Setenv("SLACK_URL", "https://hooks.slack.com/services/T000/B000/xxxx")
 				t.Setenv("SHOP_SECRET", "another secret of more than thirty-two bytes")
 				t.Setenv("FEDERATION_PEM", newPEM(t))
 				config, err := adapt(example[1])
@@ -202,6 +204,24 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		{"breaker {\n open 1s 2s 3s\n}", "", "open takes <first> [<longest>]"},
 		{"breaker {\n shadow yes\n}", "", "takes no argument"},
 		{"breaker {\n panic 0.5\n}\nbreaker off", "", "breaker is set twice"},
+		{"alert", "", "alert: the kind of receiver is missing, expected webhook"},
+		{"alert webhok https://x/", "", "unknown kind of receiver webhok; did you mean webhook?"},
+		{"alert webhook", "", "alert webhook takes <url>, got 0 arguments"},
+		{"alert webhook https://x/hunter2 hunter2", "", "alert webhook takes <url>, got 2 arguments"},
+		{"alert webhook ftp://hunter2", "", "alert webhook: the url is not an http or https URL"},
+		{"alert webhook https://hunter2%zz", "", "alert webhook: the url is not an http or https URL"},
+		{"alert webhook https://x/hunter2#y", "", "without a fragment"},
+		{"alert webhook https://x/hunter2\nalert webhook https://x/hunter2", "", "an alert webhook with this url and format is set twice"},
+		{"alert webhook https://x/ {\n formt json\n}", "", "alert webhook: unknown subdirective formt; did you mean format?"},
+		{"alert webhook https://x/ {\n format jsn\n}", "", "unknown format jsn; did you mean json?"},
+		{"alert webhook https://x/ {\n format\n}", "", "format takes one argument"},
+		{"alert webhook https://x/ {\n secret hunter2 hunter2\n}", "", "secret takes one argument, got 2"},
+		{"alert webhook https://x/ {\n secret a\n secret b\n}", "", "secret is set twice"},
+		{"alert webhook https://x/ {\n on\n}", "", "on takes at least one argument"},
+		{"alert webhook https://x/ {\n on node_dwn\n}", "", "on: unknown kind node_dwn; did you mean node_down?"},
+		{"alert webhook https://x/ {\n on node_down node_down\n}", "", "on: node_down is set twice"},
+		{"alert webhook https://x/ {\n repeat often\n}", "", "repeat often is not a duration above 0, as in 5s, or off"},
+		{"alert webhook https://x/ {\n repeat 1s\n}", "", "repeat 1s is not from 1m0s to 168h0m0s, or off"},
 		{"", "timout 2s", "federation_search: unknown subdirective timout; did you mean timeout?"},
 		{"", "timeout 0s", "at least 1ms"},
 		{"", "timeout 1s\ntimeout 2s", "timeout is set twice"},
@@ -275,6 +295,14 @@ func TestEveryMistakeInJSONIsNamed(t *testing.T) {
 		{`{"enrollment":{"mode":"secret","secret":"{env.NOBODY_SET_THIS}"}}`, "enrollment secret"},
 		{`{"node_urls":["http://x"]}`, "node_urls"},
 		{`{"store":{"module":"paper"}}`, "paper"},
+		{`{"alert_webhooks":[{}]}`, "alert webhook 1: the url is missing"},
+		{`{"alert_webhooks":[{"url":"{env.NOBODY_SET_THIS}"}]}`, "alert webhook 1: url"},
+		{`{"alert_webhooks":[{"url":"https://x/","format":"xml"}]}`, `unknown format "xml"`},
+		{`{"alert_webhooks":[{"url":"https://x/","on":["node_dwn"]}]}`, `unknown kind "node_dwn"`},
+		{`{"alert_webhooks":[{"url":"https://x/","repeat":1}]}`, "repeat 1ns is not from 1m0s"},
+		{`{"alert_webhooks":[{"url":"https://x/","secret":"short"}]}`, "secret: it has 5 bytes, expected at least 16"},
+		{`{"alert_webhooks":[{"url":"https://x/","secret":"{env.NOBODY_SET_THIS}"}]}`, "alert webhook 1: secret"},
+		{`{"alert_webhooks":[{"url":"https://x/"},{"url":"https://x/","format":"json"}]}`, "alert webhook 2: its url and format are those of another one"},
 	} {
 		var config caddy.Config
 		text := `{"admin":{"disabled":true},"apps":{"federation":` + c.app + `}}`

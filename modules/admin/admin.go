@@ -64,6 +64,7 @@ func (a *API) Provision(caddy.Context) error {
 		"DELETE " + Prefix + "keys/{id}":              deleteKey,
 		"GET " + Prefix + "stats":                     stats,
 		"GET " + Prefix + "health":                    health,
+		"POST " + Prefix + "test-alert":               testAlert,
 	} {
 		a.calls.Handle(pattern, serve)
 	}

@@ -20,8 +20,8 @@ type Health struct {
 	Federation string `json:"serviceId"`
 	// Output says in words what is wrong, or is empty.
 	Output string `json:"output,omitempty"`
-	// Checks are by what they look at: store, nodes:available, and node:<slug>
-	// for each node that is not well.
+	// Checks are by what they look at: store, nodes:available, with alert
+	// webhooks alerts:deliveries, and node:<slug> for each node that is not well.
 	Checks map[string][]Check `json:"checks"`
 }
 
@@ -67,6 +67,9 @@ func examine(ctx context.Context, app *fleet.App) Health {
 		nodes.Status, nodes.Output = Warn, fmt.Sprintf("%d of %d nodes are not available", counts.Total-counts.Available, counts.Total)
 	}
 	h.add("nodes:available", nodes)
+	if alerts := app.AlertStatus(); len(alerts.Webhooks) > 0 {
+		h.add("alerts:deliveries", checkAlerts(alerts))
+	}
 	for _, node := range app.Snapshot().Nodes {
 		view := node.View()
 		check := Check{ComponentType: "component", ObservedValue: view.Health, Status: Warn}

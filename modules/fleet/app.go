@@ -74,6 +74,9 @@ type App struct {
 	OnStoreFailure string `json:"on_store_failure,omitempty"`
 	// Health is how the nodes are checked. Default: see [HealthConfig].
 	Health *HealthConfig `json:"health,omitempty"`
+	// AlertWebhooks are told when something is wrong, and when it is over.
+	// Default: none.
+	AlertWebhooks []AlertWebhook `json:"alert_webhooks,omitempty"`
 
 	logger     *zap.Logger
 	opener     store.Opener
@@ -94,6 +97,7 @@ type App struct {
 	raised       *eventQueue // on their way to Caddy's event handlers
 	breakerRules *breaker.Rules
 	fellows      *fellows
+	alertHooks   []*alertHook
 
 	modes   storeModes
 	store   store.Store
@@ -148,6 +152,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.enrollment, err = a.Enrollment.load(caddy.NewReplacer()); err != nil {
 		return err
 	}
+	if err := a.provisionAlerts(caddy.NewReplacer()); err != nil {
+		return err
+	}
 	if a.urlPolicy, err = ParseURLPolicy(a.NodeURLs); err != nil {
 		return err
 	}
@@ -192,6 +199,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	for feature, mode := range map[string]string{
 		"nodes": "as last read", "registration": StoreModeClosed, "request log": "lost", "events": "wait in memory",
 		"token checks": "as last read", "token endpoints": StoreModeClosed, "breakers": StoreModeLocal, "gateways": "as last seen",
+		"alerts": "each gateway for itself",
 	} {
 		a.DeclareStoreMode(feature, mode)
 	}
@@ -261,6 +269,7 @@ func (a *App) Start() error {
 	}
 	a.prober = newProber(a)
 	a.running.Go(func() { a.prober.run(background) })
+	a.startAlerts(background, opened)
 	close(a.started)
 	a.enter()
 	a.logger.Info("federation started", zap.String("name", a.Name), zap.Int("nodes", len(a.Snapshot().Nodes)))

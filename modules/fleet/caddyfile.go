@@ -34,6 +34,7 @@ import (
 //	    node_defaults { ... }
 //	    health        [off] { ... }
 //	    breaker       [off] { ... }
+//	    alert         webhook <url> { ... }
 //	    on_store_failure local | open | closed
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -45,7 +46,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	block := subdirective.New("federation", append([]string{
-		"store", "enrollment", "node_urls", "node", "node_defaults", "health", "breaker", "on_store_failure",
+		"store", "enrollment", "node_urls", "node", "node_defaults", "health", "breaker", "alert", "on_store_failure",
 	}, tokenSubdirectives...)...)
 	for d.NextBlock(0) {
 		var err error
@@ -78,6 +79,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				a.Breaker = new(BreakerConfig)
 				err = a.Breaker.UnmarshalCaddyfile(d)
 			}
+		case "alert":
+			err = a.unmarshalAlert(d)
 		case "on_store_failure":
 			if a.OnStoreFailure, err = block.Value(d); err == nil {
 				if _, wrong := limiter.ParseFailure(a.OnStoreFailure); wrong != nil {

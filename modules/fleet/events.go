@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/caddy-federation/caddy-federation/modules/fleet/alert"
 	"github.com/caddy-federation/caddy-federation/store"
 )
 
@@ -76,8 +78,18 @@ func (q *eventQueue) done(event store.Event) {
 // Emit raises an event: it is stored behind, for all gateways to see, and
 // handed to Caddy's event handlers as `federation.<kind>`. node may be empty.
 // The values of data must be fit for strangers: no secret, no token. Emit
-// never waits for the store, and before Start the event waits for it.
+// never waits for the store, and before Start the event waits for it. What
+// begins or ends an alert while the store is lost has "alone": true, and is
+// told to the alert webhooks by this gateway.
 func (a *App) Emit(kind, node string, data map[string]any) {
+	alone := a.alertsAlone(kind)
+	if alone {
+		data = maps.Clone(data)
+		if data == nil {
+			data = make(map[string]any)
+		}
+		data["alone"] = true
+	}
 	text, err := json.Marshal(data)
 	if err != nil || data == nil {
 		text = []byte("{}")
@@ -85,6 +97,15 @@ func (a *App) Emit(kind, node string, data map[string]any) {
 	event := store.Event{Kind: kind, Node: node, Time: time.Now(), Data: text}
 	a.shared.events.add(event)
 	a.raised.add(event)
+	if len(a.alertHooks) > 0 && (alone || alert.OfGateway(kind)) {
+		a.shared.alerting.inbox.add(event)
+	}
+}
+
+// ofGateway adds which gateway an event is about.
+func (a *App) ofGateway(data map[string]any) map[string]any {
+	data["gateway"], data["host"] = a.shared.circuits.gateway, hostName()
+	return data
 }
 
 // raiseEvents hands events to Caddy's event handlers until ctx ends. A slow

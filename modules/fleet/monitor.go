@@ -313,14 +313,21 @@ func (p *prober) freeze(now time.Time) bool {
 	if (why == "") != (p.frozen == "") {
 		if why != "" {
 			p.app.logger.Error("health checks are not believed, no node is left out for them", zap.String("reason", why))
-			p.app.Emit("prober_unhealthy", "", map[string]any{"reason": why})
+			p.app.Emit("prober_unhealthy", "", p.app.ofGateway(map[string]any{"reason": why}))
 		} else {
 			p.app.logger.Info("health checks are believed again")
-			p.app.Emit("prober_healthy", "", nil)
+			p.app.Emit("prober_healthy", "", p.app.ofGateway(map[string]any{}))
 		}
 	}
 	p.frozen = why
 	return why != ""
+}
+
+// isFrozen tells whether no node may go down now.
+func (p *prober) isFrozen() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.frozen != ""
 }
 
 // settle makes the verdict of all gateways, and tells of a change.
@@ -383,31 +390,3 @@ func (p *prober) tell(node *Node, h *health, report *Report, call Call) {
 		p.app.logger.Warn("node says that it is not healthy", slug, url, zap.String("health", string(report.Health)), zap.String("reason", report.Reason))
 	}
 }
-
-// plan is a heap of nodes by when their next check is due.
-type plan []*planned
-
-func (p plan) Len() int           { return len(p) }
-func (p plan) Less(i, j int) bool { return p[i].due.Before(p[j].due) }
-func (p plan) Swap(i, j int) {
-	p[i], p[j] = p[j], p[i]
-	p[i].index, p[j].index = i, j
-}
-
-// Push and Pop implement [heap.Interface].
-func (p *plan) Push(x any) {
-	w := x.(*planned)
-	w.index = len(*p)
-	*p = append(*p, w)
-}
-
-func (p *plan) Pop() any {
-	old := *p
-	w := old[len(old)-1]
-	old[len(old)-1] = nil
-	*p = old[:len(old)-1]
-	w.index = -1
-	return w
-}
-
-var _ heap.Interface = (*plan)(nil)

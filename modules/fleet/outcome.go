@@ -173,6 +173,10 @@ func Describe(err error) string {
 // parseRetryAfter reads a Retry-After value (RFC 9110 section 10.2.3: seconds
 // or a date), capped at [MaxRetryAfter]. What it cannot read is 0.
 func parseRetryAfter(value string, now time.Time) time.Duration {
+	return retryAfterUpTo(MaxRetryAfter, value, now)
+}
+
+func retryAfterUpTo(most time.Duration, value string, now time.Time) time.Duration {
 	if value == "" {
 		return 0
 	}
@@ -180,8 +184,8 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 		if seconds < 0 {
 			return 0
 		}
-		if seconds > int64(MaxRetryAfter/time.Second) {
-			return MaxRetryAfter
+		if seconds > int64(most/time.Second) {
+			return most
 		}
 		return time.Duration(seconds) * time.Second
 	}
@@ -189,5 +193,5 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return min(max(when.Sub(now), 0), MaxRetryAfter)
+	return min(max(when.Sub(now), 0), most)
 }

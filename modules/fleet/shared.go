@@ -25,6 +25,7 @@ type shared struct {
 	gateways gateways
 	store    storeHealth
 	limiter  *limiter.Limiter
+	alerting *alerting
 
 	membership membership
 
@@ -58,7 +59,8 @@ func loadShared(name string) (*shared, error) {
 	value, _, err := pool.LoadOrNew(name, func() (caddy.Destructor, error) {
 		return &shared{
 			events: newEventQueue(), circuits: newCircuits(true), limiter: limiter.New(limiter.MaxKeys),
-			members: make(map[memberKey]*member), used: make(map[*App]map[*member]bool),
+			alerting: newAlerting(),
+			members:  make(map[memberKey]*member), used: make(map[*App]map[*member]bool),
 		}, nil
 	})
 	if err != nil {

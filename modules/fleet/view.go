@@ -95,6 +95,8 @@ type Statistics struct {
 	InFlight int64              `json:"in_flight"`
 	// Recent is what the last hour of calls to all nodes says.
 	Recent Recent `json:"recent"`
+	// Alerts is how alerts are delivered.
+	Alerts AlertStatus `json:"alerts"`
 }
 
 // NodeCounts counts nodes.
@@ -129,6 +131,7 @@ func (a *App) Statistics() Statistics {
 		}
 	}
 	s.Recent = recent(time.Since(epoch), histories...)
+	s.Alerts = a.AlertStatus()
 	return s
 }
 

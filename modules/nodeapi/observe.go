@@ -143,7 +143,22 @@ func (h *Handler) examine() healthView {
 		}
 	}
 	v.Checks["nodes:available"] = []checkView{nodes}
+	if alerts := h.fleet.AlertStatus(); len(alerts.Webhooks) > 0 {
+		v.Checks["alerts:deliveries"] = []checkView{examineAlerts(now, alerts, &v)}
+	}
 	return v
+}
+
+// examineAlerts looks at whether alerts arrive.
+func examineAlerts(now string, alerts fleet.AlertStatus, v *healthView) checkView {
+	c := checkView{ComponentType: "component", ObservedValue: alerts.Pending, ObservedUnit: "messages that wait", Status: pass, Time: now}
+	if alerts.LastError != "" {
+		c.Status, c.Output = warn, "alerts do not arrive: "+alerts.LastError
+		if v.Status == pass {
+			v.Status, v.Output = warn, c.Output
+		}
+	}
+	return c
 }
 
 // maxSkew is how far a gateway's clock may be from the store's.

@@ -35,6 +35,9 @@ func statsCommand(o *options) *cobra.Command {
 			t.row(shadeNone, "by health", counts(statistics.Nodes.ByHealth))
 			t.row(shadeNone, "calls", counts(statistics.Calls))
 			t.row(shadeNone, "in flight", strconv.FormatInt(statistics.InFlight, 10))
+			if alerts := statistics.Alerts; len(alerts.Webhooks) > 0 {
+				t.row(shadeNone, "alerts", fmt.Sprintf("%d firing, %d pending, %d delivered, %d failed", alerts.Firing, alerts.Pending, alerts.Delivered, alerts.Failed))
+			}
 			return t.flush()
 		})
 }

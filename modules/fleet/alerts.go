@@ -1,0 +1,206 @@
+package fleet
+
+import (
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/alert"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+// alerting is what is known of the alerts over config reloads. What the
+// gateways of a federation tell together is in the store; here is what this
+// gateway tells by itself, about its store and while that is lost.
+type alerting struct {
+	// turn is held by the config that looks after alerts: of two that overlap
+	// in a reload the new one waits for the old one to end.
+	turn chan struct{}
+	// inbox are the events of this gateway that it tells of by itself.
+	inbox *eventQueue
+
+	mu    sync.Mutex
+	alone *alert.State
+	// shared is the state of all gateways as last seen, for a store that lost it.
+	shared *alert.State
+	queues map[string]*alertQueue // by the webhook's id
+}
+
+// alertQueue is one webhook: how it goes, and what this gateway tells it by itself.
+type alertQueue struct {
+	waiting []store.Delivery
+	taken   time.Time // the first of them is not tried before
+	stored  int       // how many wait in the store
+	// done is the key of the last stored delivery that arrived, which the
+	// store may not know yet.
+	done              string
+	delivered, failed uint64
+	failing           bool
+	lastError         string
+	lastErrorAt       time.Time
+}
+
+func newAlerting() *alerting {
+	return &alerting{
+		turn: make(chan struct{}, 1), inbox: newEventQueue(), alone: new(alert.State), queues: make(map[string]*alertQueue),
+	}
+}
+
+// queue returns a webhook's. h.mu is held.
+func (h *alerting) queue(id string) *alertQueue {
+	q := h.queues[id]
+	if q == nil {
+		q = new(alertQueue)
+		h.queues[id] = q
+	}
+	return q
+}
+
+// keep forgets the webhooks that are no longer configured.
+func (h *alerting) keep(hooks []*alertHook) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id := range h.queues {
+		if !slices.ContainsFunc(hooks, func(hook *alertHook) bool { return hook.id == id }) {
+			delete(h.queues, id)
+		}
+	}
+}
+
+// alertsAlone tells whether this gateway tells of an event by itself.
+func (a *App) alertsAlone(kind string) bool {
+	if len(a.alertHooks) == 0 || !alert.Relevant(kind) {
+		return false
+	}
+	state := a.shared.store.state.Load()
+	return state != nil && !state.Usable
+}
+
+// ActionStuck tells that an action can be neither finished nor undone by
+// itself: it raises the event action_stuck, which alerts until
+// [App.ActionUnstuck]. id is the action's; reason must be fit for strangers.
+func (a *App) ActionStuck(id, reason string) {
+	a.Emit("action_stuck", "", map[string]any{"action": id, "reason": reason})
+}
+
+// ActionUnstuck tells that a stuck action is one no more.
+func (a *App) ActionUnstuck(id string) {
+	a.Emit("action_unstuck", "", map[string]any{"action": id})
+}
+
+// AlertStatus is how alerts are delivered.
+type AlertStatus struct {
+	// Firing counts the alerts that are not over.
+	Firing int `json:"firing"`
+	// Pending counts the messages that wait for their webhook, in the store for
+	// all gateways and in the memory of this one. Which are in the store was
+	// counted some seconds ago at most.
+	Pending int `json:"pending"`
+	// Delivered and Failed count the messages that arrived and that were given
+	// up, since this process started; it delivers only while it is the gateway
+	// that does for all.
+	Delivered uint64 `json:"delivered"`
+	Failed    uint64 `json:"failed"`
+	// LastError says in words why the last attempt that failed did, fit for
+	// strangers, while a webhook fails. Empty: all went well.
+	LastError string `json:"last_error,omitempty"`
+	// Webhooks are as they are configured.
+	Webhooks []AlertWebhookStatus `json:"webhooks"`
+}
+
+// AlertWebhookStatus is how one webhook is.
+type AlertWebhookStatus struct {
+	// Webhook is its place in the configuration, from 1.
+	Webhook int    `json:"webhook"`
+	Format  string `json:"format"`
+	Pending int    `json:"pending"`
+	// Delivered and Failed are as in [AlertStatus].
+	Delivered uint64 `json:"delivered"`
+	Failed    uint64 `json:"failed"`
+	// Failing is whether the last attempt failed; LastError and LastErrorAt
+	// say why and when the last one did that failed.
+	Failing     bool      `json:"failing"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+// AlertStatus returns how alerts are delivered. It asks nobody.
+func (a *App) AlertStatus() AlertStatus {
+	h := a.shared.alerting
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	status := AlertStatus{Firing: h.alone.Firing(), Webhooks: make([]AlertWebhookStatus, 0, len(a.alertHooks))}
+	if h.shared != nil {
+		status.Firing += h.shared.Firing()
+	}
+	var last time.Time
+	for _, hook := range a.alertHooks {
+		w := AlertWebhookStatus{Webhook: hook.number, Format: string(hook.format)}
+		if q := h.queues[hook.id]; q != nil {
+			w.Pending, w.Delivered, w.Failed = len(q.waiting)+q.stored, q.delivered, q.failed
+			w.Failing, w.LastError, w.LastErrorAt = q.failing, q.lastError, q.lastErrorAt
+		}
+		if w.Failing && w.LastErrorAt.After(last) {
+			last, status.LastError = w.LastErrorAt, w.LastError
+		}
+		status.Pending += w.Pending
+		status.Delivered += w.Delivered
+		status.Failed += w.Failed
+		status.Webhooks = append(status.Webhooks, w)
+	}
+	return status
+}
+
+// alertEvent is an event as alerts read it.
+func alertEvent(event store.Event) alert.Event {
+	e := alert.Event{Kind: event.Kind, Node: event.Node, Time: event.Time, Data: make(map[string]any)}
+	_ = json.Unmarshal(event.Data, &e.Data) // what cannot be read says no more than its kind
+	return e
+}
+
+// quietNode tells whether the operator wants to hear nothing of a node.
+func (a *App) quietNode(slug string) bool {
+	node := a.Snapshot().Node(slug)
+	return node != nil && node.AdminState != AdminEnabled && node.AdminState != AdminDraining
+}
+
+// alertOverAfter is how long something must have been well for an alert to be
+// over of which no event tells: its gateway was stopped in between.
+const alertOverAfter = 30 * time.Second
+
+// alertOver tells whether an alert is over although no event said so.
+func (a *App) alertOver(at alert.Alert, now time.Time) bool {
+	if now.Sub(at.Began) < alertOverAfter {
+		return false
+	}
+	if at.Kind == alert.ProberUnhealthy {
+		members := a.Members()
+		if at.Gateway == members.Self {
+			return !a.prober.isFrozen() // a reload began anew
+		}
+		return !members.Stale &&
+			!slices.ContainsFunc(members.Gateways, func(g Gateway) bool { return g.ID == at.Gateway })
+	}
+	if at.Node == "" || at.Kind == alert.RefreshReplayed {
+		return false
+	}
+	node := a.Snapshot().Node(at.Node)
+	if node == nil || a.quietNode(at.Node) {
+		return true
+	}
+	switch at.Kind {
+	case alert.NodeDown, alert.Flapping:
+		if a.Health != nil && a.Health.Off {
+			return true
+		}
+		h := node.Health()
+		return (h.State == HealthHealthy || h.State == HealthDegraded) && time.Since(h.Since) >= alertOverAfter
+	case alert.BreakerOpen:
+		b := node.Breaker()
+		return (b.State == breaker.Closed || b.State == breaker.ForcedClosed) && (b.Since.IsZero() || now.Sub(b.Since) >= alertOverAfter)
+	default:
+		return false
+	}
+}

@@ -1,0 +1,386 @@
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/alert"
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+// How alerts are looked after. One gateway does for all, whichever holds the
+// lease; that each is told once does not depend on it, for every step changes
+// the state that it has read or nothing.
+const (
+	alertLease      = "alerts"
+	alertLeaseTTL   = 6 * time.Second
+	alertLeaseRenew = 2 * time.Second
+	alertTick       = time.Second
+	alertLook       = 5 * time.Second // between two looks at what others changed, and at what is over
+	alertReturn     = 3 * time.Second // for events that waited for the store
+	alertTimeout    = 5 * time.Second // of one step in the store
+	alertPage       = 500             // events at once
+)
+
+// alertPlanner turns events into messages, in one goroutine.
+type alertPlanner struct {
+	app     *App
+	home    *alerting
+	store   store.Store
+	routes  []alert.Route
+	senders []*alertSender
+	// leads is whether this gateway looks after the alerts of all.
+	leads   atomic.Bool
+	renewed time.Time
+	looked  time.Time
+	// state is what is stored with the revision, and the cursor moved on; nil:
+	// to be read.
+	state    *alert.State
+	revision uint64
+	lost     bool // the store, when it was last looked at
+	failing  bool
+}
+
+// startAlerts begins to look after alerts, until background ends.
+func (a *App) startAlerts(background context.Context, opened store.Store) {
+	if len(a.alertHooks) == 0 {
+		return
+	}
+	p := &alertPlanner{app: a, home: a.shared.alerting, store: opened}
+	for _, hook := range a.alertHooks {
+		p.routes = append(p.routes, hook.route)
+		p.senders = append(p.senders, &alertSender{
+			app: a, home: p.home, hook: hook, alerts: opened.Alerts(), leads: &p.leads, wake: make(chan struct{}, 1),
+		})
+	}
+	a.running.Go(func() { p.run(background) })
+}
+
+func (p *alertPlanner) run(ctx context.Context) {
+	defer func() {
+		for _, hook := range p.app.alertHooks {
+			hook.client.CloseIdleConnections()
+		}
+	}()
+	select {
+	case p.home.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-p.home.turn }()
+	p.home.keep(p.app.alertHooks)
+	var sending sync.WaitGroup
+	for _, s := range p.senders {
+		sending.Go(func() { s.run(ctx) })
+	}
+	defer p.release(ctx)
+	defer sending.Wait()
+	ticker := time.NewTicker(alertTick)
+	defer ticker.Stop()
+	for {
+		p.stepAlone(time.Now())
+		p.note(ctx, p.step(ctx))
+		for _, s := range p.senders {
+			s.nudge()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C: // soon enough: what happens is grouped for longer
+		}
+	}
+}
+
+// release lets another gateway take over at once.
+func (p *alertPlanner) release(ctx context.Context) {
+	if !p.store.Shared() || !p.leads.Load() {
+		return
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), alertLeaseRenew)
+	defer cancel()
+	_ = p.store.Leases().Release(last, alertLease, p.app.shared.circuits.gateway) // else it lapses
+}
+
+// note logs once when alerts cannot be looked after, and once when they can.
+// That the store is lost is told elsewhere.
+func (p *alertPlanner) note(ctx context.Context, err error) {
+	if (err != nil) == p.failing || ctx.Err() != nil {
+		return
+	}
+	if p.failing = err != nil; p.failing {
+		p.app.logger.Error("alerts cannot be looked after in the store", zap.Error(err))
+	} else {
+		p.app.logger.Info("alerts are looked after again")
+	}
+}
+
+// stepAlone tells what this gateway tells by itself.
+func (p *alertPlanner) stepAlone(now time.Time) {
+	h := p.home
+	state := p.app.shared.store.state.Load()
+	usable := state != nil && state.Usable
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for {
+		event, dropped, found := h.inbox.first()
+		if dropped > 0 {
+			p.app.logger.Warn("events were lost before they could be alerted of", zap.Uint64("lost", dropped))
+		}
+		if !found {
+			break
+		}
+		e := alertEvent(event)
+		delete(e.Data, "alone") // this is where it is told
+		h.alone.Apply(e, now, p.app.quietNode)
+		h.inbox.done(event)
+	}
+	if usable { // also when nobody was told of its return
+		h.alone.End(alert.Alert{Kind: alert.StoreDown, Gateway: p.app.shared.circuits.gateway}.Key(), now, false, now)
+	}
+	messages, _ := h.alone.Due(now, p.routes)
+	for _, d := range p.render(messages) {
+		q := h.queue(d.Webhook)
+		d.Created = now
+		q.waiting = append(q.waiting, d)
+		if extra := len(q.waiting) - store.MaxDeliveries; extra > 0 {
+			p.app.logger.Warn("alerts made room for newer ones before they were delivered", zap.Int("lost", extra))
+			q.waiting = q.waiting[extra:]
+		}
+	}
+	if usable { // the rest is told by whoever looks after alerts
+		h.alone.Forget(func(kind alert.Kind) bool { return kind == alert.StoreDown })
+	}
+}
+
+// render writes messages. One that cannot be written is logged and left out.
+func (p *alertPlanner) render(messages []alert.Message) (deliveries []store.Delivery) {
+	for _, m := range messages {
+		hook := p.app.alertHooks[m.Route]
+		body, err := m.Render(hook.format, alert.About{Federation: p.app.Name, Repeat: hook.route.Repeat})
+		if err != nil {
+			p.app.logger.Error("an alert cannot be written", zap.Int("webhook", hook.number), zap.Error(err))
+			continue
+		}
+		deliveries = append(deliveries, store.Delivery{Webhook: hook.id, Key: rand.Text(), Body: body})
+	}
+	return deliveries
+}
+
+// step looks after the alerts of all gateways, when this one is to.
+func (p *alertPlanner) step(ctx context.Context) error {
+	state := p.app.shared.store.state.Load()
+	switch {
+	case state == nil || !state.Usable:
+		p.leads.Store(false)
+		p.state, p.lost = nil, true
+		return nil
+	case p.lost && time.Since(state.Since) < alertReturn:
+		return nil
+	}
+	p.lost = false
+	ctx, cancel := context.WithTimeout(ctx, alertTimeout)
+	defer cancel()
+	if err := p.lead(ctx); err != nil {
+		return err
+	}
+	look := time.Since(p.looked) >= alertLook
+	if look || p.state == nil && p.leads.Load() {
+		p.looked = time.Now()
+		if err := p.load(ctx); err != nil {
+			p.state = nil
+			return err
+		}
+	}
+	if !p.leads.Load() || p.state == nil {
+		return nil
+	}
+	work := p.state.Clone()
+	now := p.app.shared.circuits.now()
+	changed, err := p.takeIn(ctx, work, now)
+	if err != nil {
+		return err
+	}
+	if look {
+		for key, at := range work.Alerts {
+			if p.app.alertOver(*at, now) {
+				changed = work.End(key, now, false, now) || changed
+			}
+		}
+	}
+	messages, noted := work.Due(now, p.routes)
+	if !changed && !noted {
+		p.state = work // it has read on
+		return nil
+	}
+	return p.commit(ctx, work, p.render(messages))
+}
+
+// lead takes or renews the lease. Where nobody shares the store nobody asks.
+func (p *alertPlanner) lead(ctx context.Context) error {
+	if !p.store.Shared() {
+		p.leads.Store(true)
+		return nil
+	}
+	if time.Since(p.renewed) < alertLeaseRenew {
+		return nil
+	}
+	_, err := p.store.Leases().Acquire(ctx, alertLease, p.app.shared.circuits.gateway, alertLeaseTTL)
+	p.leads.Store(err == nil)
+	if err != nil && !errors.Is(err, store.ErrHeld) {
+		return err
+	}
+	p.renewed = time.Now()
+	return nil
+}
+
+// load reads the state, counts what waits, and begins where there is nothing.
+func (p *alertPlanner) load(ctx context.Context) error {
+	alerts := p.store.Alerts()
+	stored, err := alerts.State(ctx)
+	if err != nil {
+		return err
+	}
+	for _, hook := range p.app.alertHooks {
+		if err := p.count(ctx, hook); err != nil {
+			return err
+		}
+	}
+	switch {
+	case stored.Revision != 0 && p.state != nil && stored.Revision == p.revision:
+		return nil
+	case stored.Revision != 0:
+		read := new(alert.State)
+		if err := json.Unmarshal(stored.Data, read); err != nil {
+			p.app.logger.Error("what is stored of the alerts is left out: it cannot be read", zap.Error(err))
+			read = nil
+		}
+		if read == nil {
+			if read, err = p.begin(ctx); err != nil {
+				return err
+			}
+		}
+		p.remember(read, stored.Revision)
+		return nil
+	case !p.leads.Load():
+		return nil
+	}
+	first, err := p.begin(ctx)
+	if err != nil {
+		return err
+	}
+	p.revision = 0
+	return p.commit(ctx, first, nil)
+}
+
+// begin is the state of a store that has none: what is known here, if a store
+// lost it, else one that knows nothing of the past.
+func (p *alertPlanner) begin(ctx context.Context) (*alert.State, error) {
+	p.home.mu.Lock()
+	last := p.home.shared
+	p.home.mu.Unlock()
+	if last != nil {
+		known := last.Clone()
+		known.Cursor = 0 // its events begin anew
+		return known, nil
+	}
+	fresh := new(alert.State)
+	for {
+		page, err := p.store.Events().Since(ctx, fresh.Cursor, store.MaxEvents)
+		if err != nil || len(page) == 0 {
+			return fresh, err
+		}
+		fresh.Cursor = page[len(page)-1].Sequence
+	}
+}
+
+func (p *alertPlanner) remember(state *alert.State, revision uint64) {
+	p.state, p.revision = state, revision
+	p.home.mu.Lock()
+	defer p.home.mu.Unlock()
+	p.home.shared = state.Clone()
+}
+
+func (p *alertPlanner) count(ctx context.Context, hook *alertHook) error {
+	n, err := p.store.Alerts().Pending(ctx, hook.id)
+	if err == nil {
+		p.home.mu.Lock()
+		p.home.queue(hook.id).stored = n
+		p.home.mu.Unlock()
+	}
+	return err
+}
+
+// takeIn reads the events since the last one that was.
+func (p *alertPlanner) takeIn(ctx context.Context, work *alert.State, now time.Time) (changed bool, err error) {
+	for {
+		page, err := p.store.Events().Since(ctx, work.Cursor, alertPage)
+		if err != nil {
+			return false, err
+		}
+		for _, event := range page {
+			work.Cursor = event.Sequence
+			if !alert.Relevant(event.Kind) || alert.OfGateway(event.Kind) {
+				continue
+			}
+			e := alertEvent(event)
+			changed = work.Apply(e, now, p.app.quietNode) || changed
+			if down, is := p.stillDown(e); is {
+				changed = work.Apply(down, now, p.app.quietNode) || changed
+			}
+		}
+		if len(page) < alertPage {
+			return changed, nil
+		}
+	}
+}
+
+// stillDown is the event that a node is down that an operator puts to work
+// again: it went down while nobody wanted to hear of it.
+func (p *alertPlanner) stillDown(e alert.Event) (alert.Event, bool) {
+	to, _ := e.Data["to"].(string)
+	if e.Kind != "node_admin_state" || to != string(AdminEnabled) && to != string(AdminDraining) {
+		return e, false
+	}
+	node := p.app.Snapshot().Node(e.Node)
+	if node == nil || node.Health().State != HealthUnhealthy {
+		return e, false
+	}
+	return alert.Event{
+		Kind: string(alert.NodeDown), Node: e.Node, Time: e.Time, Data: map[string]any{"reason": node.Health().Reason},
+	}, true
+}
+
+// commit stores the state with what it has to tell. When another gateway was
+// first, the state is read again with the next step.
+func (p *alertPlanner) commit(ctx context.Context, work *alert.State, deliveries []store.Delivery) error {
+	data, err := json.Marshal(work)
+	if err != nil {
+		return fmt.Errorf("writing the alerts: %w", err)
+	}
+	next, lost, err := p.store.Alerts().Commit(ctx, store.AlertState{Revision: p.revision, Data: data}, deliveries)
+	if err != nil {
+		p.state = nil
+		if errors.Is(err, store.ErrConflict) {
+			return nil
+		}
+		return err
+	}
+	if lost > 0 {
+		p.app.logger.Warn("alerts made room for newer ones before they were delivered", zap.Int("lost", lost))
+	}
+	p.remember(work, next.Revision)
+	for _, hook := range p.app.alertHooks {
+		if err := p.count(ctx, hook); err != nil {
+			return err
+		}
+	}
+	return nil
+}
