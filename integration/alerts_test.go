@@ -258,6 +258,47 @@ func TestTwoGatewaysTellOnce(t *testing.T) {
 	}
 }
 
+// TestTheLossOfRedisIsTold: by the gateway that lost it, and once; what was
+// firing is put back into a server that comes back empty.
+func TestTheLossOfRedisIsTold(t *testing.T) {
+	server := redistest.Start(t)
+	r := receiveAlerts(t)
+	port := freePort(t)
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	load(t, strings.Replace(federation(port, fmt.Sprintf(`
+		node shop http://%s {
+			dialect gateway
+		}
+		health {
+			interval 500ms
+			fast 200ms
+			down 500ms
+		}
+		breaker off
+		alert webhook %s {
+			secret %q
+		}`, address, r.url, alertSecret), ""), "store memory", "store redis "+server.URL()+" {\n timeout 500ms\n}", 1))
+	app := fleet.Running("test")
+	gateway := app.Members().Self
+	r.expect(1, "+node_down/shop")
+	server.Kill()
+	r.expect(2, "+store_down/"+gateway)
+	server.Restart() // empty
+	r.expect(3, "-store_down/"+gateway)
+	within(t, time.Minute, "the alerts are put back", func() bool {
+		state, err := app.Store().Alerts().State(t.Context())
+		return err == nil && strings.Contains(string(state.Data), "node_down/shop")
+	})
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop := &http.Server{Handler: answers(`{"status":"pass"}`)}
+	go func() { _ = shop.Serve(listener) }()
+	defer shop.Close()
+	r.expect(4, "-node_down/shop") // and nothing in between
+}
+
 // TestTheCommandSendsATestAlert: what it prints, and its exit code.
 func TestTheCommandSendsATestAlert(t *testing.T) {
 	r := receiveAlerts(t)

@@ -96,6 +96,20 @@ func useAll(ctx context.Context, s store.Store) error {
 			_, _, err := s.Members().Beat(ctx, store.Member{ID: "me"}, time.Minute)
 			return err
 		},
+		"alerts": func() error {
+			state, err := s.Alerts().State(ctx)
+			if err != nil {
+				return err
+			}
+			if _, _, err = s.Alerts().Commit(ctx, state, []store.Delivery{{Webhook: "w", Key: "k", Body: []byte("b")}}); err != nil {
+				return err
+			}
+			d, err := s.Alerts().Claim(ctx, "w", time.Minute)
+			if err != nil {
+				return err
+			}
+			return s.Alerts().Finish(ctx, d)
+		},
 	}
 	for name, step := range steps {
 		if err := step(); err != nil {
