@@ -167,8 +167,37 @@ func (a *App) quietNode(slug string) bool {
 }
 
 // alertOverAfter is how long something must have been well for an alert to be
-// over of which no event tells: its gateway was stopped in between.
+// over of which no event tells: its gateway was stopped in between. And how
+// long a node must have been down to alert of it without an event.
 const alertOverAfter = 30 * time.Second
+
+func downEvent(slug string, since time.Time, h HealthStatus) alert.Event {
+	kind := alert.NodeDown
+	if h.Flapping {
+		kind = alert.Flapping
+	}
+	return alert.Event{Kind: string(kind), Node: slug, Time: since, Data: map[string]any{"reason": h.Reason}}
+}
+
+// untoldAlerts are the events that are missing for nodes that are down: the
+// gateway that was to raise one died with its node, or it was before there
+// were alerts.
+func (a *App) untoldAlerts(known *alert.State) (events []alert.Event) {
+	for _, node := range a.Snapshot().Nodes {
+		h := node.Health()
+		if h.State != HealthUnhealthy || time.Since(h.Since) < alertOverAfter {
+			continue
+		}
+		told := false
+		for _, kind := range []alert.Kind{alert.NodeDown, alert.Flapping} {
+			told = told || known.Alerts[alert.Alert{Kind: kind, Node: node.Slug}.Key()] != nil
+		}
+		if !told {
+			events = append(events, downEvent(node.Slug, a.shared.circuits.at(h.Since), h))
+		}
+	}
+	return events
+}
 
 // alertOver tells whether an alert is over although no event said so.
 func (a *App) alertOver(at alert.Alert, now time.Time) bool {

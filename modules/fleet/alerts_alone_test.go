@@ -176,6 +176,7 @@ func TestAnEmptiedStoreLearnsWhatIsFiring(t *testing.T) {
 func TestOperatorStatesAreHeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newAlertRoom(t)
+		r.health = HealthUnhealthy
 		a, stop := r.gateway(nil, hook("one"))
 		defer stop()
 		time.Sleep(time.Second)
@@ -216,6 +217,25 @@ func TestTheFirstStartTellsNothingOfThePast(t *testing.T) {
 		a.Emit("node_down", "b", reason)
 		time.Sleep(afterGroup)
 		r.receiver.expect(t, "one", "+node_down/b")
+	})
+}
+
+// A node that is down is told of, although whoever was to raise its event died.
+func TestADownNodeThatNoEventToldOfIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		r.health = HealthUnhealthy
+		a, stop := r.gateway(nil, hook("one"))
+		defer stop()
+		time.Sleep(alertOverAfter - time.Second)
+		r.receiver.expect(t, "one")
+		time.Sleep(time.Minute)
+		r.receiver.expect(t, "one", "+node_down/a +node_down/b +node_down/c +node_down/shop")
+		a.Emit("node_down", "a", reason) // late
+		a.Emit("node_up", "b", nil)
+		a.Snapshot().Node("b").gate.member.health.status.Store(&HealthStatus{State: HealthHealthy, Since: time.Now()})
+		time.Sleep(time.Minute)
+		r.receiver.expect(t, "one", "+node_down/a +node_down/b +node_down/c +node_down/shop", "-node_down/b")
 	})
 }
 

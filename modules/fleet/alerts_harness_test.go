@@ -178,7 +178,7 @@ func newAlertRoom(t *testing.T) *alertRoom {
 	}
 	t.Cleanup(func() { s.Close() })
 	core, said := observer.New(zap.InfoLevel)
-	return &alertRoom{t, &losable{Store: s}, new(receiver), said, zap.New(core), HealthUnhealthy}
+	return &alertRoom{t, &losable{Store: s}, new(receiver), said, zap.New(core), HealthUnknown}
 }
 
 // gateway begins one with what is pooled of an earlier config, or nil.

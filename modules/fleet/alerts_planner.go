@@ -214,6 +214,9 @@ func (p *alertPlanner) step(ctx context.Context) error {
 				changed = work.End(key, now, false, now) || changed
 			}
 		}
+		for _, e := range p.app.untoldAlerts(work) {
+			changed = work.Apply(e, now, p.app.quietNode) || changed
+		}
 	}
 	messages, noted := work.Due(now, p.routes)
 	if !changed && !noted {
@@ -353,9 +356,7 @@ func (p *alertPlanner) stillDown(e alert.Event) (alert.Event, bool) {
 	if node == nil || node.Health().State != HealthUnhealthy {
 		return e, false
 	}
-	return alert.Event{
-		Kind: string(alert.NodeDown), Node: e.Node, Time: e.Time, Data: map[string]any{"reason": node.Health().Reason},
-	}, true
+	return downEvent(e.Node, e.Time, node.Health()), true
 }
 
 // commit stores the state with what it has to tell. When another gateway was
