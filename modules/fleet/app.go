@@ -203,7 +203,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	} {
 		a.DeclareStoreMode(feature, mode)
 	}
-	a.registry = &registry{app: a, ctx: ctx, static: static}
+	a.registry = &registry{app: a, ctx: ctx, static: static, writers: newWriters()}
 	return a.registry.rebuild(make(map[string]int64), nil)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -209,6 +210,8 @@ func parseNodeURL(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("the url must not hold a user or password; use credentials basic")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("the url must not have a query or fragment")
+	case u.Path != "" && strings.TrimRight(path.Clean(u.Path), "/") != strings.TrimRight(u.Path, "/"):
+		return nil, fmt.Errorf("the url's path must be plain: no . or .. and no empty segment")
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {

@@ -45,9 +45,12 @@ func (a *App) allowURL(ctx context.Context, u *url.URL) error {
 		return nil // a node that is down may register
 	}
 	_ = response.Body.Close()
-	location, err := response.Location()
-	if err != nil || response.StatusCode < 300 || response.StatusCode > 399 {
+	if response.StatusCode < 300 || response.StatusCode > 399 || response.Header.Get("Location") == "" {
 		return nil
+	}
+	location, err := response.Location()
+	if err != nil {
+		return &NodeError{CodeURLRefused, "url", "the url redirects to what is no url"}
 	}
 	var policy *URLRefusedError
 	if err := a.urlPolicy.Check(ctx, location); errors.As(err, &policy) {

@@ -34,23 +34,25 @@ type recollection struct {
 	revoked map[string]store.Revocation // by subject, also those that an empty store has lost
 }
 
-// restore puts the nodes back.
-func (r *registry) restore(ctx context.Context, nodes store.Nodes) error {
+// restore puts the nodes back into a store that has none, and returns what it
+// has then.
+func (r *registry) restore(ctx context.Context, nodes store.Nodes) ([]store.NodeRecord, error) {
 	memory := &r.app.shared.store.memory
 	known := memory.nodes.Load()
 	if known == nil || len(known.ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	err := nodes.Restore(ctx, known.ids, known.records)
 	if errors.Is(err, store.ErrExists) {
-		return nil
+		return nodes.List(ctx) // its last node was unregistered, or another gateway was faster
 	}
-	if err == nil {
-		memory.emptied.Store(true)
-		r.app.logger.Warn("the store is empty: nodes and their numbers were put back as they were last read",
-			zap.Int("nodes", len(known.records)), zap.Int("numbers", len(known.ids)))
+	if err != nil {
+		return nil, err
 	}
-	return err
+	memory.emptied.Store(true)
+	r.app.logger.Warn("the store is empty: nodes and their numbers were put back as they were last read",
+		zap.Int("nodes", len(known.records)), zap.Int("numbers", len(known.ids)))
+	return nodes.List(ctx)
 }
 
 // note remembers the revocations that were read, until they are over.

@@ -77,26 +77,21 @@ func (a *App) Register(ctx context.Context, r Registration, secret string, as *I
 	if err := a.allowURL(ctx, u); err != nil {
 		return nil, err
 	}
-	for range maxConflicts {
-		registered, err := a.register(ctx, opened.Nodes(), r, as)
-		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists) {
-			continue // somebody was faster; look again
-		}
-		if err != nil {
-			return nil, a.registryError(err)
-		}
-		kind := "node_updated"
-		if registered.Created {
-			kind = "node_registered"
-		}
-		a.Emit(kind, r.Slug, map[string]any{"name": r.Name, "pending": registered.Pending})
-		return registered, nil
+	var registered *Registered
+	err = a.registry.write(ctx, r.Slug, func(ctx context.Context) (err error) {
+		registered, err = a.register(ctx, opened.Nodes(), r, as)
+		return err
+	})
+	if err != nil {
+		return nil, a.registryError(err)
 	}
-	return nil, a.registryError(store.ErrConflict)
+	kind := "node_updated"
+	if registered.Created {
+		kind = "node_registered"
+	}
+	a.Emit(kind, r.Slug, map[string]any{"name": r.Name, "pending": registered.Pending})
+	return registered, nil
 }
-
-// maxConflicts is how often a change is tried again when others are faster.
-const maxConflicts = 10
 
 // admit decides whether anybody may register, and with this secret.
 func (a *App) admit(secret string) *NodeError {
@@ -112,7 +107,8 @@ func (a *App) admit(secret string) *NodeError {
 	}
 }
 
-// register writes the node once; a conflict means that it must be tried again.
+// register writes the node once; the error is the store's when somebody else
+// wrote it meanwhile.
 func (a *App) register(ctx context.Context, nodes store.Nodes, r Registration, as *Identity) (*Registered, error) {
 	stands, err := nodes.Get(ctx, r.Slug)
 	known := err == nil
@@ -158,10 +154,11 @@ func (a *App) register(ctx context.Context, nodes store.Nodes, r Registration, a
 	if err != nil {
 		return nil, err
 	}
-	if _, err := nodes.Put(ctx, store.NodeRecord{Slug: r.Slug, Revision: stands.Revision, Data: data}); err != nil {
+	written, err := nodes.Put(ctx, store.NodeRecord{Slug: r.Slug, Revision: stands.Revision, Data: data})
+	if err != nil {
 		return nil, err
 	}
-	node, err := a.refreshed(ctx, r.Slug)
+	node, err := a.registry.written(ctx, nodes, written)
 	if err != nil {
 		return nil, err
 	}
@@ -214,18 +211,6 @@ func (a *App) roomForPending() *NodeError {
 		return &NodeError{CodeEnrollmentFull, "", "too many nodes wait for approval; try again later"}
 	}
 	return nil
-}
-
-// refreshed reads the registry, so that what was written counts here at once.
-func (a *App) refreshed(ctx context.Context, slug string) (*Node, error) {
-	if err := a.registry.read(ctx, a.Store().Nodes()); err != nil {
-		return nil, err
-	}
-	node := a.Snapshot().Node(slug)
-	if node == nil {
-		return nil, invalidNode("", "the node's settings do not work together; see the gateway's log")
-	}
-	return node, nil
 }
 
 // owns tells whether who registers is who registered before: by its own

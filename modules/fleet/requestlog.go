@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,17 @@ func (l *requestLog) add(record store.RequestRecord) {
 			default:
 			}
 		}
+	}
+}
+
+// forget drops the queued lines of a node that is gone: whoever takes its name
+// next must not find them.
+func (l *requestLog) forget(node string) {
+	for i := range l.shards {
+		shard := &l.shards[i]
+		shard.mu.Lock()
+		shard.records = slices.DeleteFunc(shard.records, func(r store.RequestRecord) bool { return r.Node == node })
+		shard.mu.Unlock()
 	}
 }
 

@@ -55,13 +55,14 @@ func (a *App) AddNode(ctx context.Context, config NodeConfig) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := opened.Nodes().Put(ctx, store.NodeRecord{Slug: config.Slug, Data: data}); err != nil {
+	written, err := opened.Nodes().Put(ctx, store.NodeRecord{Slug: config.Slug, Data: data})
+	if err != nil {
 		if errors.Is(err, store.ErrExists) {
 			return nil, &NodeError{CodeNodeExists, "slug", fmt.Sprintf("a node named %q exists already", config.Slug)}
 		}
 		return nil, a.registryError(err)
 	}
-	node, err := a.refreshed(ctx, config.Slug)
+	node, err := a.registry.written(ctx, opened.Nodes(), written)
 	if err != nil {
 		return nil, a.registryError(err)
 	}
@@ -110,55 +111,52 @@ func (a *App) UpdateNode(ctx context.Context, slug string, change map[string]jso
 		}
 		return nil, invalidNode(clipWord(name), "there is no such setting")
 	}
-	for range maxConflicts {
-		err := a.update(ctx, opened.Nodes(), slug, change, self)
-		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists) {
-			continue
-		}
-		if err != nil {
-			return nil, a.registryError(err)
-		}
-		node, err := a.refreshed(ctx, slug)
-		if err != nil {
-			return nil, a.registryError(err)
-		}
-		a.Emit("node_updated", slug, map[string]any{"name": node.Name, "changed": slices.Sorted(maps.Keys(change))})
-		return node, nil
+	var node *Node
+	err = a.registry.write(ctx, slug, func(ctx context.Context) (err error) {
+		node, err = a.update(ctx, opened.Nodes(), slug, change, self)
+		return err
+	})
+	if err != nil {
+		return nil, a.registryError(err)
 	}
-	return nil, a.registryError(store.ErrConflict)
+	a.Emit("node_updated", slug, map[string]any{"name": node.Name, "changed": slices.Sorted(maps.Keys(change))})
+	return node, nil
 }
 
-func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change map[string]json.RawMessage, self bool) error {
+func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change map[string]json.RawMessage, self bool) (*Node, error) {
 	static, fixed := a.registry.static[slug]
 	stands, err := nodes.Get(ctx, slug)
 	if err != nil && (!fixed || !errors.Is(err, store.ErrNotFound)) {
-		return err
+		return nil, err
 	}
 	var before nodeRecord
 	if err == nil {
 		if before, err = readNodeRecord(stands); err != nil {
-			return invalidNode("", "the node's record is broken; unregister the node and add it again")
+			return nil, invalidNode("", "the node's record is broken; unregister the node and add it again")
 		}
+	}
+	if name, given := change["name"]; given && string(bytes.TrimSpace(name)) == `""` {
+		return nil, invalidNode("name", "expected 1 to %d characters, or null for the slug", maxNodeName)
 	}
 	after, err := before.merged(change)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	after.Slug = slug
 	if fixed {
 		if name := overridden(static, before.NodeConfig, after.NodeConfig); name != "" {
-			return &NodeError{CodeNodeFixed, name, "the Caddyfile sets this of the node; change it there"}
+			return nil, &NodeError{CodeNodeFixed, name, "the Caddyfile sets this of the node; change it there"}
 		}
 	}
 	if _, asked := change["capabilities"]; self && asked && len(after.Capabilities) == 0 {
-		return invalidNode("capabilities", "expected at least one")
+		return nil, invalidNode("capabilities", "expected at least one")
 	}
 	if self && !subset(after.Capabilities, before.mayDo(a, slug)) {
-		return &NodeError{CodeNotPermitted, "capabilities", "a node cannot raise what it may do; an operator can"}
+		return nil, &NodeError{CodeNotPermitted, "capabilities", "a node cannot raise what it may do; an operator can"}
 	}
 	if after.URL != before.URL {
 		if err := a.moved(ctx, &after, self); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	whole := after
@@ -166,14 +164,17 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 		whole.NodeConfig = static.over(after.NodeConfig)
 	}
 	if err := after.checkAs(whole); err != nil {
-		return err
+		return nil, err
 	}
 	data, err := after.encode()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = nodes.Put(ctx, store.NodeRecord{Slug: slug, Revision: stands.Revision, Data: data})
-	return err
+	written, err := nodes.Put(ctx, store.NodeRecord{Slug: slug, Revision: stands.Revision, Data: data})
+	if err != nil {
+		return nil, err
+	}
+	return a.registry.written(ctx, nodes, written)
 }
 
 // moved looks at a new URL: a node's own choice is bound by the policy.
@@ -323,7 +324,8 @@ func (a *App) SetAdminState(ctx context.Context, slug string, state AdminState) 
 }
 
 // DeleteNode unregisters a node: its tokens die, its name is free again under
-// a new id, and what is kept of its calls is forgotten. A node of the
+// a new id, and what is kept or queued of its calls is forgotten; calls that
+// were sent before come to their end. A node of the
 // Caddyfile cannot be deleted.
 func (a *App) DeleteNode(ctx context.Context, slug string) error {
 	opened, err := a.opened()
@@ -343,6 +345,7 @@ func (a *App) DeleteNode(ctx context.Context, slug string) error {
 	if err := opened.Nodes().Delete(ctx, slug, 0); err != nil {
 		return a.registryError(err)
 	}
+	a.shared.log.forget(slug)
 	err = errors.Join(opened.Requests().DeleteNode(ctx, slug), opened.Breakers().Delete(ctx, slug))
 	if readErr := a.registry.read(ctx, opened.Nodes()); err == nil {
 		err = readErr
