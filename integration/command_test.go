@@ -353,7 +353,7 @@ func TestTheAdminAPIRefusesClearly(t *testing.T) {
 		{"nodes", `{"slug":7}`, nil, 400, "slug: a number does not fit"},
 		{"nodes", `{"slug":"a"} {}`, nil, 400, "more than one"},
 		{"nodes", ``, nil, 400, "empty"},
-		{"nodes", `{`, nil, 400, "not the JSON object"},
+		{"nodes", `{`, nil, 400, "the body is not valid JSON"},
 		{"nodes", `{"slug":"` + strings.Repeat("a", 1<<20) + `"}`, nil, 413, "larger than 1 MiB"},
 		{"nowhere", `{}`, nil, 404, "there is no call POST /federation/nowhere"},
 		{"health", `{}`, nil, 404, "there is no call POST"},

@@ -237,6 +237,33 @@ func TestTheLifeOfANode(t *testing.T) {
 	}
 }
 
+// startsAt fails unless the stream after an event begins with this one.
+func (g gateway) startsAt(first, after, authorization string) {
+	g.Helper()
+	ctx, cancel := context.WithTimeout(g.Context(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.url+"/v1/events", http.NoBody)
+	if err != nil {
+		g.Fatal(err)
+	}
+	request.Header.Set("Authorization", authorization)
+	request.Header.Set("Last-Event-ID", after)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+			if id != first {
+				g.Errorf("the stream after event %s begins with %s, expected %s", after, id, first)
+			}
+			return
+		}
+	}
+	g.Errorf("the stream after event %s ends without one", after)
+}
+
 func TestAnOperatorOverHTTP(t *testing.T) {
 	url := node(t, answers(`{"status":"pass"}`))
 	g := registryGateway(t, "node ops "+url+" {\ncapabilities search nodes:read nodes:write tokens\n}", openNodes)
@@ -274,6 +301,10 @@ func TestAnOperatorOverHTTP(t *testing.T) {
 		t.Errorf("the statistics are %s", stats.raw)
 	}
 	g.expects(200, g.call("GET", "/v1/requests?limit=5", "", bearer...))
+
+	// an id of a store that was emptied meanwhile loses nothing that came since
+	g.startsAt("1", "999999", bearer[1])
+	g.startsAt("2", "1", bearer[1])
 
 	// what happened, as a stream from the beginning
 	stream, cancel := context.WithTimeout(t.Context(), 30*time.Second)

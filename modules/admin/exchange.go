@@ -5,9 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/requestbody"
 )
 
 // The largest bodies. An import holds a fleet.
@@ -23,32 +23,20 @@ type exchange struct {
 	app *fleet.App
 }
 
-// read decodes the body, which must be one JSON value without unknown members.
+// read decodes the body, which must be one JSON object without unknown members.
 func (x *exchange) read(value any, limit int64) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(x.w, x.Body, limit))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(value)
-	if err == nil {
-		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
-			return nil
-		}
-		return refuse(http.StatusBadRequest, "the body has more than one JSON value")
-	}
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.Body, limit))
 	var tooLarge *http.MaxBytesError
-	var wrong *json.UnmarshalTypeError
-	name, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
-	switch {
-	case errors.As(err, &tooLarge):
+	if errors.As(err, &tooLarge) {
 		return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d MiB", limit>>20)
-	case unknown:
-		return refuse(http.StatusBadRequest, "%s: unknown field", clip(strings.Trim(name, `"`)))
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return refuse(http.StatusBadRequest, "%s: a %s does not fit", wrong.Field, wrong.Value)
-	case errors.Is(err, io.EOF):
-		return refuse(http.StatusBadRequest, "the body is empty, expected a JSON object")
-	default:
-		return refuse(http.StatusBadRequest, "the body is not the JSON object that was expected")
 	}
+	if err != nil {
+		return refuse(http.StatusBadRequest, "the body could not be read")
+	}
+	if err := requestbody.Decode(body, value); err != nil {
+		return refuse(http.StatusBadRequest, "%s", err)
+	}
+	return nil
 }
 
 // answer writes a JSON document.

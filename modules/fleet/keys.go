@@ -42,6 +42,10 @@ type JWKSConfig struct {
 // section 3.2 asks for as many bits as the hash, and php-jwt 7 refuses less.
 const MinSecretBytes = token.MinSecretBytes
 
+// leastSecretBytes is the shortest HS256 secret that is taken at all: NIST SP
+// 800-131A calls less than 112 bits too weak to be used.
+const leastSecretBytes = 14
+
 // load reads the key.
 func (k KeyConfig) load(repl *caddy.Replacer) (*token.Key, error) {
 	if k.ID == "" {
@@ -61,6 +65,9 @@ func (k KeyConfig) load(repl *caddy.Replacer) (*token.Key, error) {
 	}
 	var key *token.Key
 	if algorithm == token.HS256 {
+		if len(secret) < leastSecretBytes {
+			return failed(fmt.Errorf("its secret has fewer than %d bytes and could be found by trying; give it %d", leastSecretBytes, MinSecretBytes))
+		}
 		key, err = token.NewSecret(k.ID, secret)
 	} else {
 		text, readErr := os.ReadFile(secret)

@@ -16,39 +16,27 @@ import (
 	"github.com/caddy-federation/caddy-federation/caddyfile/subdirective"
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 	"github.com/caddy-federation/caddy-federation/modules/fleet/problem"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/requestbody"
 )
 
 // maxBody is the largest request body.
 const maxBody = 64 << 10
 
-// read decodes the body into value. Members that are not known are refused on
-// the native face. The problem is nil when it could be read.
+// read decodes the body of a native call into value. The problem is nil when
+// it could be read.
 func (x *exchange) read(value any) *problem.Problem {
 	body, refused := x.body()
 	if refused != nil {
 		return refused
 	}
-	decoder := json.NewDecoder(strings.NewReader(string(body)))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(value)
-	if err == nil {
-		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
-			return nil
+	var mistake *requestbody.Mistake
+	if err := requestbody.Decode(body, value); errors.As(err, &mistake) {
+		if mistake.Syntax {
+			return invalid("invalid_json", mistake.Detail)
 		}
-		return invalid("invalid_json", "the body has more than one JSON value")
+		return invalid("invalid_request", mistake.Detail)
 	}
-	var wrong *json.UnmarshalTypeError
-	switch name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); {
-	case unknown:
-		name = strings.Trim(name, `"`)
-		return invalid("invalid_request", name[:min(len(name), 64)]+": unknown field")
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return invalid("invalid_request", wrong.Field+": a "+wrong.Value+" does not fit")
-	case errors.Is(err, io.EOF):
-		return invalid("invalid_json", "the body is empty, expected a JSON object")
-	default:
-		return invalid("invalid_json", "the body is not a JSON object")
-	}
+	return nil
 }
 
 func (x *exchange) body() ([]byte, *problem.Problem) {

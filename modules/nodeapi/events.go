@@ -22,7 +22,8 @@ const (
 
 // events answers GET /v1/events with a stream (text/event-stream): what
 // happens from now on, or after `since` or Last-Event-ID. A stream ends when
-// its caller may no longer listen, and with the gateway's config; the reader comes back with the last id and misses nothing.
+// its caller may no longer listen, and with the gateway's config; the reader
+// comes back with the last id and misses nothing.
 func (h *Handler) events(x *exchange) error {
 	if allowed, err := x.may(mayReadNodes, ""); !allowed {
 		return err
