@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 		caddycmd.Main()
 		return
 	}
+	if os.Getenv(asTests) == "" {
+		os.Exit(underReader())
+	}
+	http.DefaultClient.Transport = readAlong
 	// what Caddy keeps must not meet what a real one keeps
 	folder, err := os.MkdirTemp("", "caddy-federation-test")
 	if err != nil {
@@ -39,7 +43,7 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"} {
 		os.Setenv(name, folder)
 	}
-	code := m.Run()
+	code := readAlong.report(m.Run())
 	os.RemoveAll(folder)
 	os.Exit(code)
 }
