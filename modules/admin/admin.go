@@ -36,8 +36,13 @@ func (*API) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.federation", New: func() caddy.Module { return new(API) }}
 }
 
-// Provision lists the calls.
-func (a *API) Provision(caddy.Context) error {
+// Provision lists the calls. The endpoint's own /metrics tells of the
+// federations from here on: should a reload fail, it goes on with the registry
+// of the config that failed, which may have got no further than this.
+func (a *API) Provision(ctx caddy.Context) error {
+	if err := fleet.RegisterMetrics(ctx); err != nil {
+		return err
+	}
 	a.calls = http.NewServeMux()
 	for pattern, serve := range map[string]call{
 		"GET " + Prefix + "nodes":                     listNodes,

@@ -130,6 +130,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Name == "" {
 		a.Name = defaultName
 	}
+	if err := RegisterMetrics(ctx); err != nil {
+		return err
+	}
 	if a.Issuer == "" {
 		a.Issuer = "caddy-federation"
 	}

@@ -29,6 +29,7 @@ type circuit struct {
 
 	refused atomic.Uint64 // calls that were not let through
 	guarded atomic.Uint64 // openings that a guard prevented
+	opened  atomic.Uint64 // openings that this process has seen, forced ones included
 
 	mu        sync.Mutex
 	history   []breaker.Change

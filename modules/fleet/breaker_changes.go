@@ -192,6 +192,9 @@ func (c *circuit) swap(r *breaker.Rules, next breaker.State, alone bool, now tim
 		e = newEra(next, r.Successes, next.Until.Sub(now))
 	}
 	e.alone = alone
+	if !e.available() && (was.available() || was.state.Phase == breaker.Open && next.Opens > was.state.Opens) {
+		c.opened.Add(1)
+	}
 	if next.Phase == breaker.Closed && now.Sub(next.Since) >= r.Ramp {
 		e.settled.Store(true)
 	}

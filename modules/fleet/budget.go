@@ -108,6 +108,7 @@ func (n *Node) spend(ctx context.Context, path string) error {
 	var states [1]store.LimitState
 	switch n.allowance.limiter.Take(ctx, charges[:], states[:], limiter.Local) {
 	case limiter.Refused:
+		n.gate.member.spent.Add(1)
 		return &RefusalError{Reason: ReasonBudget, RetryAfter: max(states[0].RetryAfter, time.Millisecond)}
 	case limiter.Left:
 		return ctx.Err()

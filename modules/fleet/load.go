@@ -31,6 +31,16 @@ type loadMeter struct {
 	inFlight atomic.Int64
 	latency  atomic.Uint64 // float64 bits, milliseconds
 	calls    [6]atomic.Uint64
+	// how long the calls that succeeded took, for the metrics
+	durations [len(durationBounds) + 1]atomic.Uint64
+	duration  atomic.Int64 // the sum
+}
+
+// durationBounds are the upper bounds of the classes that durations are
+// counted in; the last class has none.
+var durationBounds = [...]time.Duration{
+	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
 }
 
 // begin takes a place of the bulkhead, or refuses when all limit are taken. 0
@@ -56,6 +66,12 @@ func (l *loadMeter) record(outcome Outcome, took time.Duration) {
 	if outcome != OutcomeOK {
 		return
 	}
+	class := 0
+	for class < len(durationBounds) && took > durationBounds[class] {
+		class++
+	}
+	l.durations[class].Add(1)
+	l.duration.Add(int64(took))
 	sample := float64(took) / float64(time.Millisecond)
 	for {
 		old := l.latency.Load()

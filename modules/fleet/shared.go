@@ -28,6 +28,7 @@ type shared struct {
 	alerting *alerting
 
 	membership membership
+	scraped    scraped
 
 	mu      sync.Mutex
 	members map[memberKey]*member
@@ -48,6 +49,7 @@ type member struct {
 	facts   atomic.Pointer[Report]
 	circuit *circuit
 	paused  atomic.Pointer[time.Time] // until when the node asked not to be called
+	spent   atomic.Uint64             // calls that the node's budget had no room for
 	health  health
 }
 

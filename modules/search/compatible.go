@@ -34,6 +34,7 @@ func (h *Handler) serveCompatible(w http.ResponseWriter, r *http.Request) error 
 	if refused == nil {
 		var found *result
 		found, refused = h.search(r, req, trace)
+		countSearch(r, found, refused)
 		if r.Context().Err() != nil {
 			return nil
 		}
@@ -44,6 +45,8 @@ func (h *Handler) serveCompatible(w http.ResponseWriter, r *http.Request) error 
 			return found.write(w, found.appendCompatible)
 		}
 		refused.Error = "Search failed"
+	} else {
+		countSearch(r, nil, refused)
 	}
 	refused.Compatible, refused.TraceID = true, trace.ID
 	return refused.Write(w, r)

@@ -72,6 +72,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision reads the configuration. It opens no file and no connection.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
 	if h.Timeout == 0 {
 		h.Timeout = caddy.Duration(2 * time.Second)
 	}

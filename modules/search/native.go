@@ -24,11 +24,13 @@ func (h *Handler) serveNative(w http.ResponseWriter, r *http.Request) error {
 	req, bad := h.parseNative(r)
 	if bad != nil {
 		p := bad.problem()
+		countSearch(r, nil, p)
 		p.TraceID = trace.ID
 		return p.Write(w, r)
 	}
 	req.preferWait(r.Header)
 	found, failure := h.search(r, req, trace)
+	countSearch(r, found, failure)
 	if r.Context().Err() != nil {
 		return nil // the caller left; nobody reads an answer
 	}
