@@ -26,6 +26,8 @@ type alerting struct {
 	// shared is the state of all gateways as last seen, for a store that lost it.
 	shared *alert.State
 	queues map[string]*alertQueue // by the webhook's id
+	// delivered and failed are those of webhooks that are gone.
+	delivered, failed uint64
 }
 
 // alertQueue is one webhook: how it goes, and what this gateway tells it by itself.
@@ -62,8 +64,10 @@ func (h *alerting) queue(id string) *alertQueue {
 func (h *alerting) keep(hooks []*alertHook) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for id := range h.queues {
+	for id, q := range h.queues {
 		if !slices.ContainsFunc(hooks, func(hook *alertHook) bool { return hook.id == id }) {
+			h.delivered += q.delivered
+			h.failed += q.failed
 			delete(h.queues, id)
 		}
 	}

@@ -42,6 +42,9 @@ var (
 	descDriftedGateways = describe("configuration_drift_gateways", "Gateways whose configuration differs from this one's.")
 	descSkew            = describe("clock_skew_seconds", "How far the store's clock is ahead of this gateway's.")
 	descFrozen          = describe("health_checks_frozen", "Whether health checks are not believed, because the fault is more likely the gateway's own.")
+	descAlertsFiring    = describe("alerts_firing", "Alerts that are not over.")
+	descAlertsPending   = describe("alerts_pending", "Messages that wait for their webhook.")
+	descAlertsSent      = describe("alerts_deliveries_total", "Messages to webhooks that arrived, and that were given up.", "result")
 )
 
 // collector reads the federations when it is asked: those that run then,
@@ -53,7 +56,7 @@ type collector struct{}
 func (collector) Describe(descriptions chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		descNodes, descNodesAvailable, descStoreUp, descStoreChanged, descStoreShared, descBreakersShared, descGateways, descDrift,
-		descDriftedGateways, descSkew, descFrozen,
+		descDriftedGateways, descSkew, descFrozen, descAlertsFiring, descAlertsPending, descAlertsSent,
 	} {
 		descriptions <- desc
 	}
@@ -90,6 +93,24 @@ func (a *App) collect(values chan<- prometheus.Metric) {
 	gauge(descDrift, number(members.Drift))
 	gauge(descDriftedGateways, float64(members.differing()))
 	gauge(descSkew, members.Skew.Seconds())
+	alerts := a.AlertStatus()
+	gauge(descAlertsFiring, float64(alerts.Firing))
+	gauge(descAlertsPending, float64(alerts.Pending))
+	delivered, failed := a.shared.alerting.deliveries()
+	values <- prometheus.MustNewConstMetric(descAlertsSent, prometheus.CounterValue, float64(delivered), a.Name, "delivered")
+	values <- prometheus.MustNewConstMetric(descAlertsSent, prometheus.CounterValue, float64(failed), a.Name, "failed")
+}
+
+// deliveries counts the messages to all webhooks there ever were.
+func (h *alerting) deliveries() (delivered, failed uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delivered, failed = h.delivered, h.failed
+	for _, q := range h.queues {
+		delivered += q.delivered
+		failed += q.failed
+	}
+	return delivered, failed
 }
 
 // nodeKind is what nodes are counted by.

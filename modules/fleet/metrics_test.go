@@ -101,6 +101,7 @@ func TestMetricsOfANode(t *testing.T) {
 		"nodes{admin_state=enabled,health=unhealthy,type=master}": 0, "nodes_available{}": 0,
 		"store_up{}": 1, "store_shared{}": 0, "gateways{}": 1, "configuration_drift{}": 0, "configuration_drift_gateways{}": 0,
 		"health_checks_frozen{}": 0, "breakers_store_up{}": 1, "clock_skew_seconds{}": 0,
+		"alerts_firing{}": 0, "alerts_pending{}": 0, "alerts_deliveries_total{result=delivered}": 0,
 	} {
 		if got, there := all[series]; !there || got != want {
 			t.Errorf("%s is %v (there: %v), expected %v", series, got, there, want)
@@ -108,6 +109,16 @@ func TestMetricsOfANode(t *testing.T) {
 	}
 	if pause := all["node_pause_seconds{node=shop}"]; pause <= 50 || pause > 60 {
 		t.Errorf("the pause is %v s, expected a minute", pause)
+	}
+}
+
+func TestDeliveriesToARemovedWebhookStayCounted(t *testing.T) {
+	h := newAlerting()
+	h.queues["one"] = &alertQueue{delivered: 3, failed: 1}
+	h.queues["two"] = &alertQueue{delivered: 4}
+	h.keep([]*alertHook{{id: "two"}})
+	if delivered, failed := h.deliveries(); delivered != 7 || failed != 1 || len(h.queues) != 1 {
+		t.Errorf("%d delivered, %d failed, %d queues", delivered, failed, len(h.queues))
 	}
 }
 
