@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,29 +18,63 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// A connection that Caddy's old socket had taken in and not yet accepted is
-// reset when that socket closes, with any config: a client sees an error
-// before anything of its request was read. What must never happen is that a
-// request which got in is not answered.
+// TestAReloadUnderLoadLosesNoRequest reloads while clients connect anew for
+// each request. A server of net/http that is shutting down closes connections
+// whose first request it has not read yet, and the kernel resets those that
+// nobody had accepted: so it is with any config of Caddy, which the second run
+// shows. Such a request can be sent again, because nothing was done for it (RFC
+// 9110, section 9.2.2): sent again it is answered, and no request that reached a
+// node is ever without its answer.
 func TestAReloadUnderLoadLosesNoRequest(t *testing.T) {
-	var reached sync.Map
-	slow := node(t, func(w http.ResponseWriter, r *http.Request) {
-		var body struct{ Query string }
-		if json.NewDecoder(r.Body).Decode(&body) == nil {
-			reached.Store(body.Query, true)
-		}
-		time.Sleep(5 * time.Millisecond)
-		answers(hits("a"))(w, r)
-	})
-	port := freePort(t)
-	config := func(n int) string {
-		return federation(port, fmt.Sprintf("node one %s {\n dialect gateway\n weight %d\n}", slow, n+1), "")
+	slow := func(t *testing.T, reached *sync.Map) string {
+		return node(t, func(w http.ResponseWriter, r *http.Request) {
+			asked := r.URL.Query().Get("q")
+			var body struct{ Query string }
+			if json.NewDecoder(r.Body).Decode(&body) == nil {
+				asked = body.Query
+			}
+			reached.Store(asked, true)
+			time.Sleep(5 * time.Millisecond)
+			answers(hits("a"))(w, r)
+		})
 	}
+	t.Run("search", func(t *testing.T) {
+		var reached sync.Map
+		url, port := slow(t, &reached), freePort(t)
+		reloadUnderLoad(t, port, &reached, func(n int) string {
+			return federation(port, fmt.Sprintf("node one %s {\n dialect gateway\n weight %d\n}", url, n+1), "")
+		})
+	})
+	t.Run("stock Caddy", func(t *testing.T) {
+		var reached sync.Map
+		url, port := slow(t, &reached), freePort(t)
+		reloadUnderLoad(t, port, &reached, func(n int) string {
+			return fmt.Sprintf("{\n admin off\n auto_https off\n grace_period 2s\n log {\n  level ERROR\n }\n}\nhttp://127.0.0.1:%d {\n header X-Config %d\n reverse_proxy %s\n}\n", port, n, url)
+		})
+	})
+}
+
+// reloadUnderLoad fails the test for each request that stays unanswered when
+// it is sent again, or that reached a node without being answered.
+func reloadUnderLoad(t *testing.T, port int, reached *sync.Map, config func(int) string) {
+	t.Helper()
 	load(t, config(0))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	search := func(query string) error {
+		response, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/v1/search?q=%s", port, query))
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if _, err = io.Copy(io.Discard, response.Body); err == nil && response.StatusCode != http.StatusOK {
+			err = errors.New(response.Status)
+		}
+		return err
+	}
 	stop := make(chan struct{})
 	var answered, turnedAway atomic.Int64
 	var group sync.WaitGroup
-	for client := range 8 {
+	for caller := range 8 {
 		group.Go(func() {
 			for n := 0; ; n++ {
 				select {
@@ -47,21 +82,17 @@ func TestAReloadUnderLoadLosesNoRequest(t *testing.T) {
 					return
 				default:
 				}
-				query := fmt.Sprintf("q-%d-%d", client, n)
-				response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/v1/search?q=%s", port, query))
-				if err == nil {
-					_, err = io.Copy(io.Discard, response.Body)
-					response.Body.Close()
-					if err == nil && response.StatusCode == 200 {
-						answered.Add(1)
-						continue
+				query := fmt.Sprintf("q-%d-%d", caller, n)
+				if err := search(query); err != nil {
+					turnedAway.Add(1)
+					if _, in := reached.Load(query); in {
+						t.Errorf("%s got in and was not answered: %v", query, err)
 					}
-					t.Errorf("%s: status %d, %v", query, response.StatusCode, err)
+					if err := search(query); err != nil && search(query) != nil {
+						t.Errorf("%s is lost: %v", query, err)
+					}
 				}
-				if _, in := reached.Load(query); in {
-					t.Errorf("%s got in and was not answered: %v", query, err)
-				}
-				turnedAway.Add(1)
+				answered.Add(1)
 			}
 		})
 	}
@@ -74,11 +105,11 @@ func TestAReloadUnderLoadLosesNoRequest(t *testing.T) {
 		if err := caddy.Load(adapted, true); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, func() bool { return answered.Load() > before+20 })
+		eventually(t, func() bool { return answered.Load() > before+100 })
 	}
 	close(stop)
 	group.Wait()
-	t.Logf("%d answered over 10 reloads, %d turned away before they got in", answered.Load(), turnedAway.Load())
+	t.Logf("%d answered over 10 reloads, %d of them sent again", answered.Load(), turnedAway.Load())
 }
 
 func TestABrokenReloadChangesNothing(t *testing.T) {
