@@ -10,6 +10,10 @@ GO_TEST  := go test -timeout 20m -tags $(TAGS)
 FUZZTIME ?= 10s
 SKEWTIME ?= 60
 
+# Tests that need what nobody who builds the plugin needs are modules of their own.
+FAULTS := faults
+BESIDE := bench/ratelimit
+
 .PHONY: help demo build test-deps test race skew fuzz bench lint tidy-check clean
 
 help: ## list the targets
@@ -29,10 +33,13 @@ test-deps: ## install the servers that the tests start (as root), or say what is
 
 test: test-deps ## run all tests
 	$(GO_TEST) ./...
+	cd $(FAULTS) && $(GO_TEST) ./...
+	cd $(BESIDE) && go vet -tags $(TAGS) ./...
 	cd tools && go vet ./...
 
 race: test-deps ## run all tests with the race detector
 	CGO_ENABLED=1 $(GO_TEST) -race ./...
+	cd $(FAULTS) && CGO_ENABLED=1 $(GO_TEST) -race ./...
 
 skew: test-deps ## limit over three gateways whose clocks differ, for SKEWTIME seconds; compiles everything anew
 	tools/skewed-clock.sh bin/skew
@@ -49,15 +56,19 @@ fuzz: ## fuzz every target for FUZZTIME
 
 bench: ## run the benchmarks
 	$(GO_TEST) -run '^$$' -bench . -benchmem ./modules/... ./bench/...
+	cd $(BESIDE) && $(GO_TEST) -run '^$$' -bench . -benchtime 1x ./...
 
 lint: ## run the linters
 	go vet -tags $(TAGS) ./...
 	cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	bin/golangci-lint run --build-tags $(TAGS) ./...
+	set -e; for module in $(FAULTS) $(BESIDE); do \
+		(cd $$module && go vet -tags $(TAGS) ./... && $(CURDIR)/bin/golangci-lint run --build-tags $(TAGS) ./...); \
+	done
 
 tidy-check: ## check that go.mod and the sources agree
 	go mod tidy -diff
-	cd tools && go mod tidy -diff
+	set -e; for module in tools $(FAULTS) $(BESIDE); do (cd $$module && go mod tidy -diff); done
 
 clean: ## remove what was built
 	rm -rf bin testdata/demo/index

@@ -31,10 +31,14 @@ type Nodes interface {
 	Delete(ctx context.Context, slug string, revision uint64) error
 	// AssignIDs returns the ids of these slugs, the same at every call, and
 	// numbers those that have none. Static nodes have ids without a record.
+	//
+	// In a store that came back empty it, Get, Put and Delete fail with
+	// [ErrUnavailable] until Restore was called, if a node was seen before.
 	AssignIDs(ctx context.Context, slugs []string) (map[string]int64, error)
 	// Restore puts ids, and the nodes that had them, back into a store that
 	// came back empty: a server that keeps nothing on disk. [ErrExists] when it
-	// has or had any, and then nothing is done.
+	// has or had any, and then nothing is done. Without ids there is nothing to
+	// put back, and such a store may be written again.
 	Restore(ctx context.Context, ids map[string]int64, records []NodeRecord) error
 	// Watch sends after every change of a node until ctx ends or the store is
 	// closed, then closes the channel. Changes in quick succession may come as one.

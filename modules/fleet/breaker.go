@@ -258,7 +258,7 @@ func (c *circuit) claimShared(ctx context.Context, e *era, r *breaker.Rules, t *
 
 // finish counts how a call went that was let through.
 func (c *circuit) finish(t *Ticket, r *Result) {
-	verdict, rules := r.verdict(), t.gate.rules
+	verdict, rules := t.gate.verdict(r), t.gate.rules
 	slow := rules.Slow(r.Latency)
 	if t.trial != nil {
 		c.finishTrial(t, r, verdict, slow)

@@ -128,6 +128,24 @@ func TestRetryAfterIsAPause(t *testing.T) {
 	}
 }
 
+// A 429 of a node with a budget is no failure of it, whatever their number and
+// without a Retry-After; of one without it is, and opens the breaker in the end.
+func TestA429OfANodeWithABudgetOpensNoBreaker(t *testing.T) {
+	url, _ := counting(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) })
+	f := run(t, "node shop "+url+" {\n dialect gateway\n budget 1000 1m\n}\nnode mill "+url+" {\n dialect gateway\n}\nnode other "+url+" {\n dialect gateway\n}")
+	for range 100 {
+		for _, slug := range []string{"shop", "mill"} {
+			f.app.Search(t.Context(), f.node(slug), &SearchQuery{Text: "tea", Limit: 5})
+		}
+	}
+	if state := f.node("shop").Breaker(); state.State != breaker.Closed || len(state.History) != 0 {
+		t.Errorf("the breaker of a node with a budget is %+v", state)
+	}
+	if state := f.node("mill").Breaker(); state.State == breaker.Closed {
+		t.Errorf("the breaker of a node without is %+v", state)
+	}
+}
+
 // Gateways that share a store spend one budget, and pause together.
 func TestGatewaysShareBudgetsAndPauses(t *testing.T) {
 	common, err := memory.New(time.Now, zap.NewNop())

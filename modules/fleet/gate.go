@@ -33,6 +33,9 @@ type Gate struct {
 	rules       *breaker.Rules // nil: no breaker
 	fellows     *fellows
 	maxRequests int64
+	// limits tells whether the node is known to limit its callers: its budget
+	// and its pauses deal with a 429 then. nil: no.
+	limits func() bool
 }
 
 // Ticket is one call that was let through. Its Done must be called exactly
@@ -107,6 +110,14 @@ func (r *Result) verdict() breaker.Verdict {
 		}
 		return breaker.Neutral
 	}
+}
+
+// verdict is what the breaker makes of how a call went.
+func (g *Gate) verdict(r *Result) breaker.Verdict {
+	if r.Outcome == OutcomeThrottled && g.limits != nil && g.limits() {
+		return breaker.Neutral
+	}
+	return r.verdict()
 }
 
 // The refusals are made once: a refused call costs no allocation.

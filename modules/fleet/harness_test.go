@@ -38,6 +38,9 @@ type federated struct {
 	stop  func()
 	// through may stand between the federations to come and their store.
 	through func(store.Store) store.Store
+	// name is the federation's, and opener its store, where a test says so.
+	name   string
+	opener store.Opener
 }
 
 // run starts a federation with a memory store from the lines of its block.
@@ -66,7 +69,10 @@ func (f *federated) reload(block string, wrap func(store.Nodes) store.Nodes) err
 	f.Helper()
 	f.halt()
 	app := new(App)
-	d := caddyfile.NewTestDispenser(fmt.Sprintf("federation %q {\nstore memory\n%s\n}", f.Name(), block))
+	if f.name == "" {
+		f.name = f.Name()
+	}
+	d := caddyfile.NewTestDispenser(fmt.Sprintf("federation %q {\nstore memory\n%s\n}", f.name, block))
 	if err := app.UnmarshalCaddyfile(d); err != nil {
 		return err
 	}
@@ -83,7 +89,10 @@ func (f *federated) reload(block string, wrap func(store.Nodes) store.Nodes) err
 	f.app = module.(*App)
 	core, said := observer.New(zap.InfoLevel)
 	f.said, f.app.logger = said, zap.New(core)
-	f.app.opener = wrapped{f.app.opener, wrap, f.through}
+	if f.opener == nil {
+		f.opener = f.app.opener
+	}
+	f.app.opener = wrapped{f.opener, wrap, f.through}
 	if err := f.app.Start(); err != nil {
 		cancel()
 		return err

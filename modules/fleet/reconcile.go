@@ -39,14 +39,14 @@ type recollection struct {
 func (r *registry) restore(ctx context.Context, nodes store.Nodes) ([]store.NodeRecord, error) {
 	memory := &r.app.shared.store.memory
 	known := memory.nodes.Load()
-	if known == nil || len(known.ids) == 0 {
-		return nil, nil
+	if known == nil {
+		known = new(knownNodes)
 	}
 	err := nodes.Restore(ctx, known.ids, known.records)
 	if errors.Is(err, store.ErrExists) {
 		return nodes.List(ctx) // its last node was unregistered, or another gateway was faster
 	}
-	if err != nil {
+	if err != nil || len(known.ids) == 0 {
 		return nil, err
 	}
 	memory.emptied.Store(true)

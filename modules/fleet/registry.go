@@ -65,6 +65,7 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 			return err
 		}
 	}
+	// after the list: it fails when the store was emptied before that
 	ids, err := nodes.AssignIDs(ctx, slices.Collect(maps.Keys(r.static)))
 	if err != nil {
 		return err

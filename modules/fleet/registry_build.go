@@ -217,6 +217,7 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 	if config.Budget == nil {
 		n.allowance.dialect, _ = dialect.(Budgeted)
 	}
+	n.gate.limits = func() bool { return n.allowance.current() != nil }
 	if config.TransportRaw == nil {
 		var control dialControl
 		if n.guarded {

@@ -106,6 +106,9 @@ func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64,
 }
 
 func (n nodes) Restore(ctx context.Context, ids map[string]int64, records []store.NodeRecord) error {
+	if len(ids)+len(records) == 0 {
+		return n.usable(ctx)
+	}
 	err := n.update(ctx, "restoring nodes", func(tx Tx) error {
 		last, err := counter(tx, "last_node_id", 0)
 		if err != nil {

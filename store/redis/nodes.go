@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ func (n nodes) List(ctx context.Context) ([]store.NodeRecord, error) {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
 		records = append(records, record)
+		n.saw(record.ID)
 	}
 	slices.SortFunc(records, func(a, b store.NodeRecord) int { return strings.Compare(a.Slug, b.Slug) })
 	return records, nil
@@ -44,11 +46,11 @@ func (n nodes) List(ctx context.Context) ([]store.NodeRecord, error) {
 
 func (n nodes) Get(ctx context.Context, slug string) (store.NodeRecord, error) {
 	what := fmt.Sprintf("getting node %q", slug)
-	r, err := n.run(ctx, what, hashOneScript, n.keys("records"), slug)
+	r, err := n.run(ctx, what, nodeGet, n.keys("records", "last_id"), slug, n.lastID.Load())
 	if err != nil {
-		return store.NodeRecord{}, err
+		return store.NodeRecord{}, n.noticed(err)
 	}
-	record, err := readNode(slug, r.text(1))
+	record, err := readNode(slug, r.text(0))
 	if err != nil {
 		return store.NodeRecord{}, fmt.Errorf("%s: %w", what, err)
 	}
@@ -89,16 +91,32 @@ func (n nodes) Put(ctx context.Context, record store.NodeRecord) (store.NodeReco
 		return store.NodeRecord{}, fmt.Errorf("%s: %w", what, err)
 	}
 	r, err := n.run(ctx, what, nodePut, n.keys("records", "ids", "last_id", "version"),
-		record.Slug, record.Revision, record.Data, n.channel(watch.Nodes))
+		record.Slug, record.Revision, record.Data, n.channel(watch.Nodes), n.lastID.Load())
 	if err != nil {
-		return store.NodeRecord{}, err
+		return store.NodeRecord{}, n.noticed(err)
 	}
 	stored, err := readNode(record.Slug, r.text(0))
 	if err != nil {
 		return store.NodeRecord{}, fmt.Errorf("%s: %w", what, err)
 	}
+	n.saw(stored.ID)
 	stored.Data = record.Data
 	return stored, nil
+}
+
+// saw remembers the highest number.
+func (n nodes) saw(id int64) {
+	for last := n.lastID.Load(); id > last && !n.lastID.CompareAndSwap(last, id); last = n.lastID.Load() {
+	}
+}
+
+// noticed tells those who watch, who put back what they know, that the server
+// has forgotten it.
+func (n nodes) noticed(err error) error {
+	if errors.Is(err, errEmptied) {
+		n.hub.Changed(watch.Nodes)
+	}
+	return err
 }
 
 // checkRecord refuses what is too large for any backend.
@@ -110,9 +128,9 @@ func checkRecord(size int, keys ...string) error {
 }
 
 func (n nodes) Delete(ctx context.Context, slug string, revision uint64) error {
-	_, err := n.run(ctx, fmt.Sprintf("deleting node %q", slug), nodeDelete, n.keys("records", "ids", "version"),
-		slug, revision, n.channel(watch.Nodes))
-	return err
+	_, err := n.run(ctx, fmt.Sprintf("deleting node %q", slug), nodeDelete, n.keys("records", "ids", "version", "last_id"),
+		slug, revision, n.channel(watch.Nodes), n.lastID.Load())
+	return n.noticed(err)
 }
 
 func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64, error) {
@@ -121,21 +139,19 @@ func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64,
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	ids := make(map[string]int64, len(slugs))
-	if len(slugs) == 0 {
-		return ids, n.usable(ctx)
-	}
 	// in one order, so that a new federation is numbered the same everywhere
 	sorted := slices.Sorted(slices.Values(slugs))
-	args := make([]any, len(sorted))
-	for i, slug := range sorted {
-		args[i] = slug
+	args := []any{n.lastID.Load()}
+	for _, slug := range sorted {
+		args = append(args, slug)
 	}
 	r, err := n.runLong(ctx, what, nodeIDs, n.keys("ids", "last_id"), args...)
 	if err != nil {
-		return nil, err
+		return nil, n.noticed(err)
 	}
 	for i, slug := range sorted {
 		ids[slug] = r.number(i)
+		n.saw(ids[slug])
 	}
 	return ids, nil
 }
@@ -151,6 +167,7 @@ func (n nodes) Restore(ctx context.Context, ids map[string]int64, records []stor
 		last = max(last, id)
 		args = append(args, slug, id)
 	}
+	last = max(last, n.lastID.Load())
 	args[1] = last
 	for _, record := range records {
 		if _, known := ids[record.Slug]; !known {
@@ -158,7 +175,13 @@ func (n nodes) Restore(ctx context.Context, ids map[string]int64, records []stor
 		}
 		args = append(args, record.Slug, record.Revision, micros(record.Updated), record.Data)
 	}
+	if last == 0 {
+		return n.usable(ctx)
+	}
 	_, err := n.runLong(ctx, what, nodeRestore, n.keys("records", "ids", "last_id", "version"), args...)
+	if err == nil {
+		n.saw(last)
+	}
 	return err
 }
 

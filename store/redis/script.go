@@ -42,9 +42,10 @@ var (
 	identityScript    = newScript("identity")
 	hashAllScript     = newScript("hash_all")
 	hashOneScript     = newScript("hash_one")
-	nodePut           = newScript("node_put")
-	nodeDelete        = newScript("node_delete")
-	nodeIDs           = newScript("node_ids")
+	nodeGet           = newScript("node_emptied", "node_get")
+	nodePut           = newScript("node_emptied", "node_put")
+	nodeDelete        = newScript("node_emptied", "node_delete")
+	nodeIDs           = newScript("node_emptied", "node_ids")
 	nodeRestore       = newScript("node_restore")
 	tokenIssue        = newScript("family", "token_issue")
 	tokenRotate       = newScript("family", "token_rotate")
@@ -122,6 +123,7 @@ type reply []any
 var verdicts = map[string]error{
 	"not found": store.ErrNotFound, "exists": store.ErrExists, "conflict": store.ErrConflict, "held": store.ErrHeld,
 	"replayed": store.ErrReplayed, "claimed": store.ErrExists, "corrupt": store.ErrCorrupt,
+	"emptied": errEmptied,
 }
 
 func verdict(items []any) (reply, error) {
@@ -137,6 +139,9 @@ func verdict(items []any) (reply, error) {
 	}
 	return nil, errUnread
 }
+
+// errEmptied: the server has forgotten the nodes that this gateway knows.
+var errEmptied = unavailable("redis came back empty, and what is known is put back")
 
 var errUnread = fmt.Errorf("%w: a reply of redis cannot be read", store.ErrCorrupt)
 

@@ -44,6 +44,7 @@ type Store struct {
 	logger   *zap.Logger
 	name     string // prefix and federation, as keys and channels begin
 	identity atomic.Pointer[string]
+	lastID   atomic.Int64 // the highest number of a node that was seen
 
 	hook  *hook
 	gates []*gate // the first is the one of the section meta

@@ -15,8 +15,9 @@ import (
 )
 
 // A change reaches the other gateways at once through pub/sub, and within
-// pollInterval without it: each topic has a version that rises with every change.
-const pollInterval = time.Second
+// a second without it, reading included: each topic has a version that rises with
+// every change.
+const pollInterval = 800 * time.Millisecond
 
 // topicKeys are the sections that the topics are versions of.
 var topicKeys = map[watch.Topic]section{watch.Nodes: nodesAt, watch.Tokens: tokensAt, watch.Breakers: breakAt, watch.Events: eventsAt}

@@ -75,6 +75,9 @@ func (f *Sentinels) URLs() (urls []string) {
 	return urls
 }
 
+// Failover makes the replica the master, as an operator does.
+func (f *Sentinels) Failover() { f.sentinels[0].Do("SENTINEL", "FAILOVER", f.Name) }
+
 // Master is the server that the Sentinels hold for the master now, nil when
 // they do not agree.
 func (f *Sentinels) Master() *Server {
@@ -143,6 +146,29 @@ func (f *Cluster) URLs() (urls []string) {
 		urls = append(urls, s.URL())
 	}
 	return urls
+}
+
+// Failover makes the replica of a master the master, as an operator does.
+func (f *Cluster) Failover(master *Server) {
+	master.t.Helper()
+	id := master.Do("CLUSTER", "MYID")
+	for _, s := range f.Servers {
+		if s != master && strings.Contains(s.Do("CLUSTER", "NODES"), "myself,slave "+id) {
+			s.Do("CLUSTER", "FAILOVER")
+			return
+		}
+	}
+	master.t.Fatalf("%s has no replica", master.Addr)
+}
+
+// Whole tells whether every server that runs holds that all slots are served.
+func (f *Cluster) Whole() bool {
+	for _, s := range f.Servers {
+		if info, err := s.try("CLUSTER", "INFO"); err == nil && !strings.Contains(info, "cluster_state:ok") {
+			return false
+		}
+	}
+	return true
 }
 
 // MasterOf is the server that has the key's slot, nil while none does.

@@ -151,15 +151,33 @@ func (s *Server) Do(args ...string) string {
 	return reply
 }
 
-// Clients is the number of connections to the server, this one not counted.
+// Clients is the number of connections to the server, without those of this
+// call, of other servers and of Sentinels.
 func (s *Server) Clients() int {
 	s.t.Helper()
-	return strings.Count(s.Do("CLIENT", "LIST"), " addr=") - 1
+	n := -1
+	for line := range strings.Lines(s.Do("CLIENT", "LIST")) {
+		if strings.Contains(line, " addr=") && !strings.Contains(line, " name=sentinel-") &&
+			!strings.Contains(line, " flags=S") && !strings.Contains(line, " flags=M") {
+			n++
+		}
+	}
+	return n
+}
+
+// Running tells whether the process runs.
+func (s *Server) Running() bool {
+	select {
+	case <-s.ended:
+		return false
+	default:
+		return true
+	}
 }
 
 // try sends a command on a connection of its own.
 func (s *Server) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", s.Addr)

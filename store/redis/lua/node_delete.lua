@@ -1,4 +1,5 @@
--- KEYS records, ids, version. ARGV slug, revision, channel.
+-- KEYS records, ids, version, last id. ARGV slug, revision, channel, highest id seen.
+if emptied(KEYS[4], ARGV[4]) then return {'emptied'} end
 local stands = redis.call('HGET', KEYS[1], ARGV[1])
 if not stands then return {'not found'} end
 local expected = tonumber(ARGV[2])

@@ -1,4 +1,6 @@
--- KEYS records, ids, last id, version. ARGV slug, revision, data, channel.
+-- KEYS records, ids, last id, version. ARGV slug, revision, data, channel,
+-- highest id seen.
+if emptied(KEYS[3], ARGV[5]) then return {'emptied'} end
 local stands = redis.call('HGET', KEYS[1], ARGV[1])
 local expected, revision = tonumber(ARGV[2]), 0
 if stands then

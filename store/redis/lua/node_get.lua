@@ -1,0 +1,5 @@
+-- KEYS records, last id. ARGV slug, highest id seen.
+if emptied(KEYS[2], ARGV[2]) then return {'emptied'} end
+local record = redis.call('HGET', KEYS[1], ARGV[1])
+if not record then return {'not found'} end
+return {'ok', record}
