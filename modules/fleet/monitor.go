@@ -31,6 +31,7 @@ type prober struct {
 	rules   *monitor.Rules
 	timeout time.Duration
 	judges  bool
+	began   time.Time // where the grid of checks begins
 
 	poke   chan struct{}
 	places chan struct{}
@@ -67,6 +68,7 @@ func newProber(a *App) *prober {
 	p := &prober{app: a, poke: make(chan struct{}, 1), places: make(chan struct{}, checksAtOnce), known: make(map[*member]*planned)}
 	p.rules, p.timeout = a.Health.rules()
 	p.judges = a.Health == nil || !a.Health.Off
+	p.began = time.Now()
 	return p
 }
 
@@ -133,7 +135,7 @@ func (p *prober) follow(nodes []*Node, now time.Time) {
 	}
 	spread := min(p.rules.Interval, time.Duration(len(fresh))*firstCheckGap)
 	for _, w := range fresh {
-		w.due = now.Add(time.Duration(rand.Float64() * float64(spread)))
+		w.due = p.slot(now, time.Duration(rand.Float64()*float64(spread)))
 		if len(fresh) == 1 {
 			w.due = now
 		}
@@ -262,7 +264,7 @@ func (p *prober) check(ctx context.Context, w *planned) {
 	if p.known[node.gate.member] != w {
 		return // it left meanwhile
 	}
-	w.due = time.Now().Add(pause)
+	w.due = p.slot(time.Now(), pause)
 	heap.Push(&p.plan, w)
 	if w.index == 0 {
 		p.nudge()

@@ -1,6 +1,9 @@
 package fleet
 
-import "container/heap"
+import (
+	"container/heap"
+	"time"
+)
 
 // plan is a heap of nodes by when their next check is due.
 type plan []*planned
@@ -29,3 +32,18 @@ func (p *plan) Pop() any {
 }
 
 var _ heap.Interface = (*plan)(nil)
+
+// checkSlot is the grid on which checks begin: a gateway that is woken ten
+// times a second for twenty checks at once spends a third of what it spends
+// when it is woken for each of them (BenchmarkProbingAThousandNodes).
+const checkSlot = 100 * time.Millisecond
+
+// slot is when a check that is due in a while begins: on the grid, whose step
+// is a tenth of the while at most.
+func (p *prober) slot(now time.Time, in time.Duration) time.Time {
+	due, step := now.Add(in), min(checkSlot, in/10)
+	if step <= 0 {
+		return due
+	}
+	return due.Add(step - due.Sub(p.began)%step)
+}
