@@ -272,10 +272,10 @@ func TestSimulationTail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p99 := func(newChooser func() chooser) float64 {
-				const seeds = 2
+				const seeds = 4 // others than the policy was tuned on
 				sum := 0.0
 				for seed := range uint64(seeds) {
-					sum += newSimulation(seed+1, lognormal, 10*time.Second).run(newChooser).p99().Seconds() * 1000 / seeds
+					sum += newSimulation(seed+101, lognormal, 10*time.Second).run(newChooser).p99().Seconds() * 1000 / seeds
 				}
 				return sum
 			}
