@@ -162,6 +162,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		{"node a http://x {\n weight NaN\n}", "", "above 0"},
 		{"node a http://x {\n type parent\n}", "", "child or master"},
 		{"node a http://x {\n admin_state asleep\n}", "", "enabled, draining"},
+		{"node a http://x {\n admin_state pending\n}", "", "is for nodes that register"},
 		{"node a http://x {\n timeout 0\n}", "", "duration above 0"},
 		{"node a http://x {\n timeout 5s 6s\n}", "", "timeout takes one argument"},
 		{"node a http://x {\n max_requests none\n}", "", "whole number"},

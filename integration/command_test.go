@@ -198,6 +198,16 @@ func TestWrongUseOfTheCommandIsNamed(t *testing.T) {
 		{[]string{"nodes", "set", "a"}, "nothing to change"},
 		{[]string{"nodes", "set", "a", "--weight", "1", "--unset", "weight"}, "both set and unset"},
 		{[]string{"nodes", "ls", "--adapter", "caddyfile"}, "needs --config"},
+		{[]string{"nodes", "ls", "--state", "bogus"}, `there is no "bogus", expected enabled, draining, maintenance, disabled, pending`},
+		{[]string{"nodes", "ls", "--type", "cousin"}, `there is no "cousin", expected child, master`},
+		{[]string{"nodes", "add", "a", "http://a.test", "--admin-state", "pending"}, "admin_state: expected enabled, draining, maintenance or disabled"},
+		{[]string{"nodes", "drain", "a", "--timeout", "1s"}, "and --wait"},
+		{[]string{"health", "--wait", "--watch"}, "do not go together"},
+		{[]string{"health", "--timeout", "1s"}, "and --wait"},
+		{[]string{"health", "--watch", "--interval", "1ms"}, "at least 50ms"},
+		{[]string{"breaker", "force", "a"}, "accepts 2 arg"},
+		{[]string{"breaker", "force", "a", "ajar"}, `unknown state "ajar", expected open, closed, auto or reset`},
+		{[]string{"breaker", "force", "a", "open", "--for", "-1s"}, "not above 0"},
 		{[]string{"nodes", "plan", "nowhere.json"}, "no such file"},
 		{[]string{"nodes", "plan", "-", "--format", "xml"}, "unknown format"},
 		{[]string{"token", "issue"}, "name a node"},
@@ -380,8 +390,9 @@ func TestHealthOfAFederation(t *testing.T) {
 	o.expect(0, "", "nodes", "ping")
 	o.golden(o.expect(0, "", "health"), `CHECK  STATUS  VALUE  WHY
 federation test  pass  -  -
+gateways:count  pass  1 gateways  -
 nodes:available  pass  2 nodes  -
-store  pass  N ms  -
+store  pass  -  -
 `)
 	o.expect(0, "", "health", "--wait")
 	o.expect(0, "", "nodes", "drain", "a")
@@ -393,6 +404,11 @@ store  pass  N ms  -
 		t.Errorf("%s", r.out)
 	}
 	o.expect(8, "", "health", "--wait", "--request-timeout", "900ms")
+	if r := o.expect(8, "", "health", "--wait", "--timeout", "300ms"); !strings.Contains(r.errout, "in 300ms: no node is available") {
+		t.Errorf("%q", r.errout)
+	}
+	o.expect(0, "", "nodes", "enable", "b")
+	o.expect(0, "", "health", "--wait") // with a warning: traffic may come
 }
 
 func TestTheAdminAPISurvivesAFailedReload(t *testing.T) {

@@ -29,12 +29,3 @@ func testAlert(x *exchange) error {
 	}
 	return x.answer(http.StatusOK, AlertTest{results})
 }
-
-// checkAlerts looks at whether alerts arrive.
-func checkAlerts(status fleet.AlertStatus) Check {
-	check := Check{ComponentType: "component", ObservedValue: status.Pending, ObservedUnit: "messages that wait", Status: Pass}
-	if status.LastError != "" {
-		check.Status, check.Output = Warn, "alerts do not arrive: "+status.LastError
-	}
-	return check
-}

@@ -31,8 +31,8 @@ type ImportResult struct {
 	Plan    *importing.Plan `json:"plan"`
 	Results []Written       `json:"results"`
 	// Failed counts the results with an error.
-	Failed int    `json:"failed"`
-	Pings  []Ping `json:"pings,omitempty"`
+	Failed int          `json:"failed"`
+	Pings  []fleet.Ping `json:"pings,omitempty"`
 }
 
 // Written is what became of one node.
@@ -172,8 +172,8 @@ func importKey(x *exchange, d importing.Desired) (fresh bool, err error) {
 const pingsAtOnce = 8
 
 // pingAll asks the nodes that may be called, and returns their answers in order.
-func pingAll(x *exchange, slugs []string) []Ping {
-	pings := make([]Ping, len(slugs))
+func pingAll(x *exchange, slugs []string) []fleet.Ping {
+	pings := make([]fleet.Ping, len(slugs))
 	places := make(chan struct{}, pingsAtOnce)
 	var group sync.WaitGroup
 	for i, slug := range slugs {
@@ -184,11 +184,11 @@ func pingAll(x *exchange, slugs []string) []Ping {
 		places <- struct{}{}
 		group.Go(func() {
 			defer func() { <-places }()
-			pings[i] = ping(x, node)
+			pings[i] = x.app.Ping(x.Context(), node)
 		})
 	}
 	group.Wait()
-	return slices.DeleteFunc(pings, func(p Ping) bool { return p.Node == "" })
+	return slices.DeleteFunc(pings, func(p fleet.Ping) bool { return p.Node == "" })
 }
 
 // Export is the answer to GET /federation/export: a registry file.

@@ -39,6 +39,9 @@ func addNode(x *exchange) error {
 	if err := x.read(&settings, maxBody); err != nil {
 		return err
 	}
+	if settings.AdminState == fleet.AdminPending {
+		return refuse(http.StatusBadRequest, "admin_state: expected enabled, draining, maintenance or disabled; pending is what a node is until it is approved")
+	}
 	node, err := add(x, settings)
 	if err != nil {
 		return err
@@ -164,30 +167,5 @@ func pingNode(x *exchange) error {
 	if node.AdminState == fleet.AdminPending {
 		return refuse(http.StatusConflict, "node %q waits for approval and is not contacted before", node.Slug)
 	}
-	return x.answer(http.StatusOK, ping(x, node))
-}
-
-// Ping is what a node said when it was asked now.
-type Ping struct {
-	Node       string        `json:"node"`
-	Outcome    fleet.Outcome `json:"outcome"`
-	HTTPStatus int           `json:"http_status"`
-	TookMS     float64       `json:"took_ms"`
-	Health     fleet.Health  `json:"health"`
-	Reason     string        `json:"reason,omitempty"`
-	Dialect    string        `json:"dialect,omitempty"`
-	Version    string        `json:"version,omitempty"`
-	Error      string        `json:"error,omitempty"`
-}
-
-func ping(x *exchange, node *fleet.Node) Ping {
-	report, done := x.app.Probe(x.Context(), node)
-	p := Ping{
-		Node: node.Slug, Outcome: done.Outcome, HTTPStatus: done.Status, TookMS: float64(done.Took.Microseconds()) / 1000,
-		Health: fleet.HealthUnhealthy, Error: fleet.Describe(done.Err),
-	}
-	if report != nil {
-		p.Health, p.Reason, p.Dialect, p.Version = report.Health, report.Reason, report.Dialect, report.Version
-	}
-	return p
+	return x.answer(http.StatusOK, x.app.Ping(x.Context(), node))
 }

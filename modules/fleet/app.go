@@ -169,6 +169,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if _, twice := static[node.Slug]; twice {
 			return fmt.Errorf("node %q is configured twice", node.Slug)
 		}
+		if node.AdminState == AdminPending {
+			return fmt.Errorf("node %q: admin_state pending is for nodes that register, expected enabled, draining, maintenance or disabled", node.Slug)
+		}
 		static[node.Slug] = node
 	}
 	if a.NodeDefaults != nil {

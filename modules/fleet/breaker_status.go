@@ -44,6 +44,12 @@ type BreakerStatus struct {
 	History []breaker.Change `json:"history,omitempty"`
 }
 
+// NodeBreaker is the circuit breaker of a node, as the APIs show it.
+type NodeBreaker struct {
+	Node string `json:"node"`
+	BreakerStatus
+}
+
 // Breaker is the state of the circuit breaker now. Times are on the store's clock.
 func (g *Gate) Breaker() BreakerStatus {
 	c := g.member.circuit

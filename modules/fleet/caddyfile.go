@@ -178,7 +178,9 @@ func (c *NodeConfig) unmarshalSubdirective(d *caddyfile.Dispenser, block *subdir
 		c.Type, err = block.Value(d)
 	case "admin_state":
 		text, err = block.Value(d)
-		c.AdminState = AdminState(text)
+		if c.AdminState = AdminState(text); c.AdminState == AdminPending {
+			return d.Errf("admin_state pending is for nodes that register, expected enabled, draining, maintenance or disabled")
+		}
 	case "capabilities":
 		c.Capabilities, err = block.Values(d)
 	case "domains":

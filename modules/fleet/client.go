@@ -122,8 +122,8 @@ func (a *App) call(ctx context.Context, node *Node, kind string, work func(conte
 	result := ResultOfError(ctx, err, call.Took)
 	result.Status = call.Status
 	ticket.Done(result)
-	if call.Outcome != OutcomeOK && call.Outcome != OutcomeNeutral {
-		node.gate.member.history.fail(call.Outcome, Describe(err), start.Add(call.Took))
+	if result.bad() && ticket.gate == nil { // of a probe, which has no ticket
+		node.gate.member.history.fail(call.Outcome, result.Reason, start.Add(call.Took))
 	}
 	if kind == kindCheck && call.Err == nil {
 		return call // the log is of what was asked for, and of what went wrong

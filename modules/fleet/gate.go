@@ -61,7 +61,13 @@ type Result struct {
 	RetryAfter time.Duration
 	// Refused is set when the connection was refused: nobody listens there.
 	Refused bool
+	// Reason says in words, fit for strangers, why a call failed that says
+	// something against the node.
+	Reason string
 }
+
+// bad tells whether the call says something against the node.
+func (r *Result) bad() bool { return r.Outcome != OutcomeOK && r.Outcome != OutcomeNeutral }
 
 // ResultOfError is how a call went that ended with err, or well when err is
 // nil. ctx is the context of the whole request, as for [Classify].
@@ -76,6 +82,9 @@ func ResultOfError(ctx context.Context, err error, latency time.Duration) Result
 		r.Status, r.RetryAfter = status.Status, status.RetryAfter
 	}
 	r.Refused = r.Outcome == OutcomeHard && errors.Is(err, syscall.ECONNREFUSED)
+	if r.bad() {
+		r.Reason = Describe(err)
+	}
 	return r
 }
 
@@ -91,6 +100,9 @@ func ResultOfResponse(response *http.Response, latency time.Duration) Result {
 	r.Outcome = classifyStatus(response.StatusCode, asked != "")
 	if r.Outcome == OutcomeThrottled {
 		r.RetryAfter = parseRetryAfter(asked, time.Now())
+	}
+	if r.bad() {
+		r.Reason = Describe(&StatusError{Status: r.Status})
 	}
 	return r
 }
@@ -187,6 +199,9 @@ func (t Ticket) Done(r Result) {
 		t.gate.member.pause(time.Now().Add(min(r.RetryAfter, MaxRetryAfter)))
 	}
 	t.gate.member.history.add(r.Outcome, r.Latency, t.start+r.Latency)
+	if r.Reason != "" {
+		t.gate.member.history.fail(r.Outcome, r.Reason, epoch.Add(t.start+r.Latency))
+	}
 	if t.era != nil {
 		t.gate.member.circuit.finish(&t, &r)
 	}

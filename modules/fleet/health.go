@@ -3,7 +3,9 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,8 +125,8 @@ func (h *health) settle(peers peersOfNode, traffic bool, now time.Time, checked 
 }
 
 // sampleOf is what a check says: whether the node is there, and how it says
-// it is. A node that answers and refuses us, or speaks otherwise, is there.
-// When the check tells nothing, ok is false.
+// it is. A node that answers and refuses us, or speaks otherwise, is there and
+// somebody should look. When the check tells nothing, ok is false.
 func sampleOf(report *Report, call Call) (s monitor.Sample, reason string, ok bool) {
 	if report != nil {
 		switch report.Health {
@@ -136,19 +138,35 @@ func sampleOf(report *Report, call Call) (s monitor.Sample, reason string, ok bo
 			return monitor.Good, "", true
 		}
 	}
+	var status *StatusError
+	answered := errors.As(call.Err, &status)
 	switch call.Outcome {
 	case OutcomeHard, OutcomeSoft:
 		return monitor.Bad, Describe(call.Err), true
 	case OutcomeBadPayload:
 		return monitor.Weak, Describe(call.Err), true
 	case OutcomeThrottled:
+		if answered && status.Status == http.StatusServiceUnavailable {
+			return monitor.Bad, Describe(call.Err), true // down for maintenance, with a Retry-After
+		}
 		return monitor.Good, "", false // it limits us, which says nothing
 	default:
-		var status *StatusError
-		if errors.As(call.Err, &status) {
-			return monitor.Good, "", true
+		if answered {
+			return monitor.Weak, refusalInWords(status.Status), true
 		}
 		return monitor.Good, "", false
+	}
+}
+
+// refusalInWords says what a 4xx to a health check means for the operator.
+func refusalInWords(status int) string {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Sprintf("the node refuses our credentials (HTTP %d)", status)
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
+		return fmt.Sprintf("the node answers, and has nothing where its health is asked for (HTTP %d)", status)
+	default:
+		return fmt.Sprintf("the node refuses health checks (HTTP %d)", status)
 	}
 }
 

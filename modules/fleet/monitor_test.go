@@ -215,15 +215,19 @@ func TestANodeInMaintenanceThatAnswersStaysInMaintenance(t *testing.T) {
 	})
 }
 
-// A node that answers and refuses us, or speaks otherwise, is there.
-func TestChecksThatSayNothingAgainstTheNode(t *testing.T) {
+// A node that answers and refuses us, or speaks otherwise, is used and reported.
+func TestWhatAnErrorToACheckSays(t *testing.T) {
 	status := func(code int) error { return &StatusError{Status: code, Header: http.Header{}} }
 	for _, c := range []struct {
-		err   error
-		state Health
+		err    error
+		state  Health
+		reason string
 	}{
-		{status(401), HealthHealthy}, {status(404), HealthHealthy}, {BadPayload("x"), HealthDegraded}, {status(429), HealthUnknown},
-		{status(500), HealthUnhealthy}, {status(503), HealthUnhealthy}, {context.DeadlineExceeded, HealthUnhealthy},
+		{status(401), HealthDegraded, "refuses our credentials (HTTP 401)"}, {status(403), HealthDegraded, "refuses our credentials (HTTP 403)"},
+		{status(404), HealthDegraded, "has nothing where its health is asked for (HTTP 404)"}, {status(405), HealthDegraded, "(HTTP 405)"},
+		{status(400), HealthDegraded, "refuses health checks (HTTP 400)"}, {BadPayload("x"), HealthDegraded, "x"}, {status(429), HealthUnknown, ""},
+		{status(500), HealthUnhealthy, "HTTP 500"}, {status(503), HealthUnhealthy, "HTTP 503"}, {context.DeadlineExceeded, HealthUnhealthy, "in time"},
+		{&StatusError{Status: 503, RetryAfter: time.Minute, Header: http.Header{"Retry-After": {"60"}}}, HealthUnhealthy, "HTTP 503"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f, p := ward(t, 1, "")
@@ -234,8 +238,8 @@ func TestChecksThatSayNothingAgainstTheNode(t *testing.T) {
 			if c.state == HealthUnknown {
 				h.State = c.state // the first check may have been before
 			}
-			if h.State != c.state {
-				t.Errorf("%v: %+v", c.err, h)
+			if h.State != c.state || !strings.Contains(h.Reason, c.reason) {
+				t.Errorf("%v: %+v, expected %s: %s", c.err, h, c.state, c.reason)
 			}
 			f.stop()
 		})

@@ -68,6 +68,7 @@ type Node struct {
 	foreignTransport bool // expects what reverse_proxy puts into a request's context
 	gate             *Gate
 	allowance        allowance
+	elsewhere        func(slug string) int64 // calls of the other gateways
 }
 
 // headerField is one `header_up`.

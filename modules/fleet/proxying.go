@@ -36,6 +36,9 @@ func (t Ticket) Broke(r Result) {
 		return
 	}
 	t.gate.member.load.end(r.Outcome, r.Latency)
+	if r.Reason != "" {
+		t.gate.member.history.fail(r.Outcome, r.Reason, time.Now())
+	}
 	t.trial = nil // decided by the header
 	t.judge(r)
 }

@@ -143,6 +143,9 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 		return nil, err
 	}
 	after.Slug = slug
+	if after.AdminState == AdminPending && before.AdminState != AdminPending {
+		return nil, invalidNode("admin_state", "expected enabled, draining, maintenance or disabled; pending is what a node is until it is approved")
+	}
 	if fixed {
 		if name := overridden(static, before.NodeConfig, after.NodeConfig); name != "" {
 			return nil, &NodeError{CodeNodeFixed, name, "the Caddyfile sets this of the node; change it there"}

@@ -3,6 +3,8 @@ package fleet
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
 )
 
 // NodeView is a node as the APIs show it: to a caller that may read nodes, and
@@ -32,14 +34,21 @@ type NodeView struct {
 	// Health is what was observed, HealthReason why in words.
 	Health       Health `json:"health"`
 	HealthReason string `json:"health_reason,omitempty"`
+	// HealthSince is when the health became what it is. Flaps counts the times
+	// the node began to flap, Flapping is set while it is left out for that.
+	HealthSince *time.Time `json:"health_since,omitempty"`
+	Flapping    bool       `json:"flapping"`
+	Flaps       uint64     `json:"flaps"`
 	// Available tells whether a call would be sent now, Refusal why not.
-	Available  bool            `json:"available"`
-	Refusal    string          `json:"refusal,omitempty"`
-	Load       Load            `json:"load"`
-	Recent     Recent          `json:"recent"`
-	Breaker    BreakerStatus   `json:"breaker"`
-	Metadata   json.RawMessage `json:"metadata,omitempty"`
-	Registered *time.Time      `json:"registered_at,omitempty"`
+	Available bool   `json:"available"`
+	Refusal   string `json:"refusal,omitempty"`
+	Load      Load   `json:"load"`
+	// InFlightElsewhere is how many calls the other gateways have running.
+	InFlightElsewhere int64           `json:"in_flight_elsewhere"`
+	Recent            Recent          `json:"recent"`
+	Breaker           BreakerStatus   `json:"breaker"`
+	Metadata          json.RawMessage `json:"metadata,omitempty"`
+	Registered        *time.Time      `json:"registered_at,omitempty"`
 }
 
 // View shows the node as it is now: what is configured, else what the node
@@ -62,6 +71,13 @@ func (n *Node) View() NodeView {
 		Refusal: n.Refusal(), Load: n.Load(), Recent: n.Recent(), Breaker: n.Breaker(), Metadata: n.Metadata,
 	}
 	v.Available = v.Refusal == ""
+	v.Flapping, v.Flaps = observed.Flapping, observed.Flaps
+	if !observed.Since.IsZero() {
+		v.HealthSince = &observed.Since
+	}
+	if n.elsewhere != nil {
+		v.InFlightElsewhere = n.elsewhere(n.Slug)
+	}
 	if !n.Registered.IsZero() {
 		v.Registered = &n.Registered
 	}
@@ -93,6 +109,10 @@ type Statistics struct {
 	// started, and InFlight those that run now.
 	Calls    map[Outcome]uint64 `json:"calls"`
 	InFlight int64              `json:"in_flight"`
+	// Opens counts the openings of circuit breakers, Flaps the times that a
+	// node began to flap.
+	Opens uint64 `json:"breaker_opens"`
+	Flaps uint64 `json:"flaps"`
 	// Recent is what the last hour of calls to all nodes says.
 	Recent Recent `json:"recent"`
 	// Alerts is how alerts are delivered.
@@ -106,12 +126,14 @@ type NodeCounts struct {
 	ByType       map[string]int     `json:"by_type"`
 	ByAdminState map[AdminState]int `json:"by_admin_state"`
 	ByHealth     map[Health]int     `json:"by_health"`
+	// ByBreaker counts them by the state of their circuit breaker.
+	ByBreaker map[breaker.Phase]int `json:"by_breaker"`
 }
 
 // Statistics counts what the gateway knows now.
 func (a *App) Statistics() Statistics {
 	s := Statistics{
-		Nodes: NodeCounts{ByType: make(map[string]int), ByAdminState: make(map[AdminState]int), ByHealth: make(map[Health]int)},
+		Nodes: NodeCounts{ByType: make(map[string]int), ByAdminState: make(map[AdminState]int), ByHealth: make(map[Health]int), ByBreaker: make(map[breaker.Phase]int)},
 		Calls: make(map[Outcome]uint64),
 	}
 	histories := make([]*history, 0, len(a.Snapshot().Nodes))
@@ -120,7 +142,11 @@ func (a *App) Statistics() Statistics {
 		s.Nodes.Total++
 		s.Nodes.ByType[node.Type]++
 		s.Nodes.ByAdminState[node.AdminState]++
-		s.Nodes.ByHealth[node.Health().State]++
+		health, circuit := node.Health(), node.Breaker()
+		s.Nodes.ByHealth[health.State]++
+		s.Nodes.ByBreaker[circuit.State]++
+		s.Opens += circuit.Opens
+		s.Flaps += health.Flaps
 		if node.Refusal() == "" {
 			s.Nodes.Available++
 		}

@@ -93,11 +93,11 @@ func required(field string) map[string][]string {
 // oldHealth answers GET health.
 func (h *Handler) oldHealth(x *exchange) error {
 	status, state := http.StatusOK, "healthy"
-	if v := h.examine(); v.Status == fail {
+	if v := h.fleet.Examine(false); v.Status == fleet.HealthFail {
 		status, state = http.StatusServiceUnavailable, "degraded"
 	}
 	return x.bare(status, map[string]any{
-		"status": state, "version": version(), "capabilities": h.capabilities(), "timestamp": time.Now().UTC().Format(oldTime),
+		"status": state, "version": h.fleet.Alive().Version, "capabilities": h.capabilities(), "timestamp": time.Now().UTC().Format(oldTime),
 	})
 }
 
@@ -157,7 +157,7 @@ func (h *Handler) manifest(x *exchange) error {
 	return x.bare(http.StatusOK, map[string]any{
 		"node": map[string]any{
 			"slug": fleet.SlugOf(h.fleet.Name), "name": h.fleet.Name, "label": "master", "role": "master", "type": fleet.TypeMaster,
-			"aliases": []string{}, "url": x.address(), "version": version(), "description": "",
+			"aliases": []string{}, "url": x.address(), "version": h.fleet.Alive().Version, "description": "",
 		},
 		"capabilities": h.capabilities(), "domains": domains, "data_types": types, "keywords": keywords,
 		"collections": collections, "ownership": map[string]any{"collections": names, "tools": []string{}},

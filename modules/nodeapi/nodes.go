@@ -207,29 +207,9 @@ func (h *Handler) ping(x *exchange) error {
 		return x.refuse(&problem.Problem{Status: http.StatusConflict, Code: fleet.CodeNodeConflict,
 			Detail: "the node waits for approval and is not contacted before"})
 	}
-	report, call := h.fleet.Probe(x.Context(), node)
+	answer := h.fleet.Ping(x.Context(), node)
 	if x.Request.Context().Err() != nil {
 		return nil
 	}
-	body := pingView{
-		Node: node.Slug, Outcome: call.Outcome, HTTPStatus: call.Status, Took: fleet.Milliseconds(call.Took),
-		Health: fleet.HealthUnhealthy, Error: fleet.Describe(call.Err),
-	}
-	if report != nil {
-		body.Health, body.Reason, body.Dialect, body.Version = report.Health, report.Reason, report.Dialect, report.Version
-	}
-	return x.answer(http.StatusOK, body)
-}
-
-// pingView is what a ping found.
-type pingView struct {
-	Node       string        `json:"node"`
-	Outcome    fleet.Outcome `json:"outcome"`
-	HTTPStatus int           `json:"http_status"`
-	Took       float64       `json:"took_ms"`
-	Health     fleet.Health  `json:"health"`
-	Reason     string        `json:"reason,omitempty"`
-	Dialect    string        `json:"dialect,omitempty"`
-	Version    string        `json:"version,omitempty"`
-	Error      string        `json:"error,omitempty"`
+	return x.answer(http.StatusOK, answer)
 }

@@ -23,7 +23,7 @@ func nodesCommand(o *options) *cobra.Command {
 		nodesLs(o), nodesGet(o), nodesAdd(o), nodesSet(o), nodesRm(o),
 		nodesState(o, "approve", "Lets nodes in that wait for it"),
 		nodesState(o, "enable", "Lets nodes work"),
-		nodesState(o, "drain", "Gives nodes no new work, and lets them finish"),
+		nodesDrain(o),
 		nodesState(o, "maintenance", "Takes nodes out while somebody works on them"),
 		nodesState(o, "disable", "Takes nodes out, and refuses their tokens"),
 		nodesPing(o), nodesPlan(o), nodesApply(o, false), nodesApply(o, true), nodesExport(o))
@@ -36,6 +36,12 @@ func nodePath(slug string, more ...string) string {
 func nodesLs(o *options) *cobra.Command {
 	var state, kind string
 	cmd := leaf(o, "ls", "Lists the nodes", cobra.NoArgs, func(ctx context.Context, s *session, _ []string) error {
+		if err := oneOf("--state", state, "enabled", "draining", "maintenance", "disabled", "pending"); err != nil {
+			return err
+		}
+		if err := oneOf("--type", kind, fleet.TypeChild, fleet.TypeMaster); err != nil {
+			return err
+		}
 		var list admin.NodeList
 		if err := s.call(ctx, http.MethodGet, "nodes", nil, nil, &list); err != nil {
 			return err
@@ -49,6 +55,15 @@ func nodesLs(o *options) *cobra.Command {
 	cmd.Flags().StringVar(&state, "state", "", "only those of this admin_state")
 	cmd.Flags().StringVar(&kind, "type", "", "only those of this type: child or master")
 	return cmd
+}
+
+// oneOf refuses the value of a flag that is none of the allowed ones. Empty is
+// a flag that was not given.
+func oneOf(flag, value string, allowed ...string) error {
+	if value == "" || slices.Contains(allowed, value) {
+		return nil
+	}
+	return usage("%s: there is no %q, expected %s", flag, value, strings.Join(allowed, ", "))
 }
 
 func (s *session) printNodes(list admin.NodeList) error {
@@ -119,7 +134,7 @@ func (s *session) printNode(n fleet.NodeView) error {
 		{"weight", strconv.FormatFloat(n.Weight, 'g', -1, 64)}, {"group", n.Group}, {"required", yesNo(n.Required, "")},
 		{"capabilities", strings.Join(n.Capabilities, ", ")}, {"description", n.Description}, {"domains", strings.Join(n.Domains, ", ")},
 		{"data_types", strings.Join(n.DataTypes, ", ")}, {"keywords", strings.Join(n.Keywords, ", ")},
-		{"collections", strings.Join(collections, ", ")}, {"in flight", strconv.FormatInt(n.Load.InFlight, 10)},
+		{"collections", strings.Join(collections, ", ")}, {"in flight", strconv.FormatInt(inFlight(n), 10)},
 		{"latency", latency(n.Load.Latency)}, {"calls", counts(n.Load.Calls)}, {"last hour", lastHour(n.Recent)},
 		{"last error", lastError(n.Recent.LastError)}, {"breaker", breakerInWords(n.Breaker)}, {"source", n.Source}, {"registered_at", registered},
 		{"metadata", string(n.Metadata)},
@@ -245,18 +260,24 @@ func nodesRm(o *options) *cobra.Command {
 	})
 }
 
+// sayWord says the operator's word on each node, and returns those that took it.
+func (s *session) sayWord(ctx context.Context, nodes []string, word string) (admin.NodeList, error) {
+	list := admin.NodeList{Nodes: []fleet.NodeView{}}
+	err := s.each(nodes, func(slug string) error {
+		var node fleet.NodeView
+		if err := s.call(ctx, http.MethodPost, nodePath(slug, word), nil, nil, &node); err != nil {
+			return err
+		}
+		list.Nodes = append(list.Nodes, node)
+		return nil
+	})
+	list.Count = len(list.Nodes)
+	return list, err
+}
+
 func nodesState(o *options, word, short string) *cobra.Command {
 	return leaf(o, word+" <node>...", short, cobra.MinimumNArgs(1), func(ctx context.Context, s *session, args []string) error {
-		list := admin.NodeList{Nodes: []fleet.NodeView{}}
-		err := s.each(args, func(slug string) error {
-			var node fleet.NodeView
-			if err := s.call(ctx, http.MethodPost, nodePath(slug, word), nil, nil, &node); err != nil {
-				return err
-			}
-			list.Nodes = append(list.Nodes, node)
-			return nil
-		})
-		list.Count = len(list.Nodes)
+		list, err := s.sayWord(ctx, args, word)
 		if list.Count == 0 {
 			return err
 		}
@@ -308,9 +329,9 @@ func nodesPing(o *options) *cobra.Command {
 				}
 			}
 		}
-		pings := []admin.Ping{}
+		pings := []fleet.Ping{}
 		for _, slug := range args {
-			var ping admin.Ping
+			var ping fleet.Ping
 			if err := s.call(ctx, http.MethodPost, nodePath(slug, "ping"), nil, nil, &ping); err != nil {
 				return err
 			}
@@ -325,7 +346,7 @@ func nodesPing(o *options) *cobra.Command {
 	return cmd
 }
 
-func unwell(pings []admin.Ping) (n int) {
+func unwell(pings []fleet.Ping) (n int) {
 	for _, p := range pings {
 		if p.Outcome != fleet.OutcomeOK || p.Health == fleet.HealthUnhealthy {
 			n++
@@ -334,7 +355,7 @@ func unwell(pings []admin.Ping) (n int) {
 	return n
 }
 
-func (s *session) printPings(pings []admin.Ping) error {
+func (s *session) printPings(pings []fleet.Ping) error {
 	if s.json {
 		return s.printJSON(map[string]any{"pings": pings})
 	}
@@ -347,7 +368,7 @@ func (s *session) printPings(pings []admin.Ping) error {
 		if p.HTTPStatus != 0 {
 			status = strconv.Itoa(p.HTTPStatus)
 		}
-		t.row(how, p.Node, string(p.Health), latency(p.TookMS), status, p.Dialect, p.Version, p.Reason+p.Error)
+		t.row(how, p.Node, string(p.Health), latency(p.Took), status, p.Dialect, p.Version, p.Reason+p.Error)
 	}
 	return t.flush()
 }
