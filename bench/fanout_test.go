@@ -82,6 +82,8 @@ func TestMain(m *testing.M) {
 type program struct {
 	url string
 	pid int
+	// token is what the program wants to be shown, if anything.
+	token string
 }
 
 // run starts this binary in a role and waits for the address it prints.
@@ -111,7 +113,8 @@ func run(b *testing.B, role, arguments string) program {
 	if err != nil {
 		b.Fatalf("%s did not start: %v", role, err)
 	}
-	return program{strings.TrimSpace(line), command.Process.Pid}
+	said := append(strings.Fields(line), "", "")
+	return program{said[0], command.Process.Pid, said[1]}
 }
 
 // cpu is what the kernel has counted for the process, in clock ticks of 10 ms.

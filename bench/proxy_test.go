@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,14 +17,17 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
 // BenchmarkProxy compares the CPU per request of our guests of reverse_proxy with
 // that of a stock one with round robin, over the same nodes, in many short rounds
 // in which all take turns: `lb_policy federation` and `transport federation` over
-// static upstreams, and with `dynamic federation` over the nodes of a federation.
+// static upstreams, with `dynamic federation` over the nodes of a federation, and
+// the latter behind `federation_auth` and `federation_rate_limit`.
 func BenchmarkProxy(b *testing.B) {
-	kinds := []string{"stock", "static", "federation"}
+	kinds := []string{"stock", "static", "federation", "guarded"}
 	for _, nodes := range []int{8, 64} {
 		b.Run(fmt.Sprint(nodes), func(b *testing.B) {
 			answering := run(b, "nodes", fmt.Sprint(nodes))
@@ -98,7 +102,15 @@ func (p program) get(b *testing.B, n int) {
 	for range clients {
 		group.Go(func() {
 			for range n / clients {
-				response, err := client.Get(p.url + "/search")
+				request, err := http.NewRequest(http.MethodGet, p.url+"/search", http.NoBody)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				if p.token != "" {
+					request.Header.Set("Authorization", "Bearer "+p.token)
+				}
+				response, err := client.Do(request)
 				if err != nil {
 					b.Error(err)
 					return
@@ -133,12 +145,15 @@ func serveProxy(arguments []string) error {
 		static("lb_policy round_robin")
 	case "static":
 		static("lb_policy federation\ntransport federation")
-	case "federation":
-		global.WriteString("federation {\nstore memory\nnode_defaults {\ndialect json {\npath /search\n}\n}\n")
+	case "federation", "guarded":
+		global.WriteString("federation {\nstore memory\nkey main hs256 a-secret-of-more-than-thirty-two-bytes\nnode_defaults {\ndialect json {\npath /search\n}\n}\n")
 		for i, url := range arguments[1:] {
 			fmt.Fprintf(&global, "node n%02d %s\n", i, url)
 		}
 		global.WriteString("}\n")
+		if arguments[0] == "guarded" {
+			proxy.WriteString("federation_auth\nfederation_rate_limit {\npolicy many {\nlimit 100000 1s\n}\n}\n")
+		}
 		proxy.WriteString("reverse_proxy {\ndynamic federation\nlb_policy federation\ntransport federation\n}")
 	default:
 		return errors.New("unknown kind " + arguments[0])
@@ -159,6 +174,15 @@ func serveProxy(arguments []string) error {
 	if err := caddy.Load(config, true); err != nil {
 		return err
 	}
-	fmt.Println("http://" + address)
+	token := ""
+	if arguments[0] == "guarded" {
+		app := fleet.Running("default")
+		pair, err := app.IssueTokens(context.Background(), app.Snapshot().Nodes[0])
+		if err != nil {
+			return err
+		}
+		token = pair.AccessToken
+	}
+	fmt.Println("http://"+address, token)
 	select {}
 }
