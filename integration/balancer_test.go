@@ -3,13 +3,10 @@ package integration
 import (
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -67,145 +64,6 @@ const ours = `{
 		}
 	}
 }`
-
-// TestFiveOfEightNodesFail: one of eight nodes fails fast, one is slow, one
-// hangs, one flaps and one refuses, under an open-loop load. At most one request
-// in a thousand fails with lb_retries 1, and the p99 is at most 1.5 times that of
-// a fleet of healthy nodes that is loaded beside it, at the same moments. A
-// machine that stalls gets two more tries.
-func TestFiveOfEightNodesFail(t *testing.T) {
-	var wrong []string
-	for round := range 3 {
-		t.Run(fmt.Sprint(round+1), func(t *testing.T) { wrong = fiveOfEight(t) })
-		if len(wrong) == 0 {
-			return
-		}
-		t.Logf("round %d: %s", round+1, strings.Join(wrong, "; "))
-	}
-	t.Error(strings.Join(wrong, "; "))
-}
-
-func fiveOfEight(t *testing.T) (wrong []string) {
-	const (
-		service = 20 * time.Millisecond
-		length  = 25 * time.Second
-		rate    = 160 // requests per second, one in four to the healthy fleet
-	)
-	answer := func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(service)
-		_, _ = io.WriteString(w, "ok")
-	}
-	reset := func(w http.ResponseWriter, _ *http.Request) {
-		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
-			conn.Close()
-		}
-	}
-	started := time.Now()
-	done := make(chan struct{})
-	t.Cleanup(func() { close(done) }) // before the nodes end, which wait for their requests
-	nodes := map[string]string{
-		"healthy-1": node(t, answer), "healthy-2": node(t, answer), "healthy-3": node(t, answer),
-		"failing": node(t, reset),
-		"slow":    node(t, func(w http.ResponseWriter, r *http.Request) { time.Sleep(15 * service); answer(w, r) }),
-		"hanging": node(t, func(_ http.ResponseWriter, r *http.Request) {
-			select {
-			case <-done:
-			case <-r.Context().Done():
-			}
-		}),
-		"flapping": node(t, func(w http.ResponseWriter, r *http.Request) {
-			if int(time.Since(started)/time.Second)%2 == 0 {
-				reset(w, r)
-				return
-			}
-			answer(w, r)
-		}),
-		"refusing": fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
-	}
-	var block, sick, healthy strings.Builder
-	for slug, url := range nodes {
-		fmt.Fprintf(&block, "node %s %s\n", slug, url)
-		sick.WriteString(" " + slug)
-	}
-	for i := range 8 {
-		fmt.Fprintf(&block, "node well-%d %s\n", i, node(t, answer))
-		fmt.Fprintf(&healthy, " well-%d", i)
-	}
-	port := freePort(t)
-	only := func(slugs string) string {
-		return strings.Replace(ours, "dynamic federation", "dynamic federation {\nnodes"+slugs+"\n}", 1)
-	}
-	load(t, proxying(port, block.String(), only(sick.String()), only(healthy.String())))
-
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 512}}
-	defer client.CloseIdleConnections()
-	var mu sync.Mutex
-	took := map[string][]time.Duration{}
-	failed := map[string]map[string]int{"a": {}, "b": {}}
-	var group sync.WaitGroup
-	ask := func(site string) {
-		sent := time.Now()
-		how := ""
-		response, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/%s/x", port, site))
-		if err != nil {
-			how = err.Error()
-		} else {
-			_, _ = io.Copy(io.Discard, response.Body)
-			response.Body.Close()
-			if response.StatusCode != http.StatusOK {
-				how = response.Status
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		took[site] = append(took[site], time.Since(sent))
-		if how != "" {
-			failed[site][how]++
-		}
-	}
-	// open loop: requests are sent when they are due, however long others take
-	next, sent := time.Now(), 0
-	for end := next.Add(length); next.Before(end); sent++ {
-		site := "a"
-		if sent%4 == 3 {
-			site = "b"
-		}
-		group.Go(func() { ask(site) })
-		next = next.Add(time.Duration(rand.ExpFloat64() * float64(time.Second) / rate))
-		time.Sleep(time.Until(next))
-	}
-	group.Wait()
-
-	p99 := map[string]time.Duration{}
-	for _, site := range []string{"a", "b"} {
-		slices.Sort(took[site])
-		p99[site] = took[site][len(took[site])*99/100]
-		t.Logf("%s: %d requests, failed %v, p50 %v, p99 %v", site, len(took[site]), failed[site], took[site][len(took[site])/2], p99[site])
-	}
-	failures := 0
-	for _, n := range failed["a"] {
-		failures += n
-	}
-	if failures*1000 > len(took["a"]) {
-		wrong = append(wrong, fmt.Sprintf("%d of %d requests failed: %v", failures, len(took["a"]), failed["a"]))
-	}
-	if p99["a"] > p99["b"]*3/2 {
-		wrong = append(wrong, fmt.Sprintf("the p99 is %v, that of the healthy fleet %v", p99["a"], p99["b"]))
-	}
-	for slug := range nodes {
-		status := running(t).Snapshot().Node(slug).Breaker()
-		t.Logf("%-10s %s, opened %d times: %s", slug, status.State, status.Opens, status.Reason)
-		switch opened := status.Opens > 0; {
-		case opened && status.Reason == "":
-			t.Errorf("the breaker of %s opened without a reason", slug)
-		case opened && strings.HasPrefix(slug, "healthy"):
-			wrong = append(wrong, "the breaker of "+slug+" opened")
-		case !opened && slug == "refusing" && running(t).Snapshot().Node(slug).Health().State != fleet.HealthUnhealthy:
-			wrong = append(wrong, slug+" was never left out")
-		}
-	}
-	return wrong
-}
 
 // TestDrainingLetsRunningRequestsFinish and sends no new one.
 func TestDrainingLetsRunningRequestsFinish(t *testing.T) {

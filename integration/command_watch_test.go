@@ -123,6 +123,9 @@ a  forced_open  0%  TIME  0  trial calls at TIME  operator  0  the disk is repla
 	if r := o.expect(5, "", "health"); !strings.Contains(r.out, "is not called: open, the disk is replaced") {
 		t.Errorf("%s", r.out)
 	}
+	if r := o.expect(0, "", "nodes", "ls"); !strings.Contains(r.out, "not called: open, the disk is replaced") {
+		t.Errorf("%s", r.out)
+	}
 	if r := o.expect(0, "", "stats"); !strings.Contains(steady(r.out), "by breaker  closed 1, forced_open 1") {
 		t.Errorf("%s", r.out)
 	}

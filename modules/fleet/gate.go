@@ -198,10 +198,7 @@ func (t Ticket) Done(r Result) {
 	if r.Outcome == OutcomeThrottled && r.RetryAfter > 0 {
 		t.gate.member.pause(time.Now().Add(min(r.RetryAfter, MaxRetryAfter)))
 	}
-	t.gate.member.history.add(r.Outcome, r.Latency, t.start+r.Latency)
-	if r.Reason != "" {
-		t.gate.member.history.fail(r.Outcome, r.Reason, epoch.Add(t.start+r.Latency))
-	}
+	t.gate.member.history.note(&r, t.start+r.Latency)
 	if t.era != nil {
 		t.gate.member.circuit.finish(&t, &r)
 	}

@@ -128,6 +128,14 @@ func (h *history) sketch(number int64) *ddsketch.DDSketch {
 	return s.DDSketch
 }
 
+// note adds a call that ended at a time since [epoch], and why it failed.
+func (h *history) note(r *Result, ended time.Duration) {
+	h.add(r.Outcome, r.Latency, ended)
+	if r.Reason != "" {
+		h.fail(r.Outcome, r.Reason, epoch.Add(ended))
+	}
+}
+
 // fail notes why a call failed, in words.
 func (h *history) fail(outcome Outcome, reason string, at time.Time) {
 	h.mu.Lock()

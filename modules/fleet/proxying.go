@@ -19,6 +19,7 @@ func (t Ticket) Answered(r Result) {
 		return
 	}
 	t.gate.member.load.record(r.Outcome, r.Latency)
+	t.gate.member.history.note(&r, time.Since(epoch))
 	t.judge(r)
 }
 
@@ -36,9 +37,7 @@ func (t Ticket) Broke(r Result) {
 		return
 	}
 	t.gate.member.load.end(r.Outcome, r.Latency)
-	if r.Reason != "" {
-		t.gate.member.history.fail(r.Outcome, r.Reason, time.Now())
-	}
+	t.gate.member.history.note(&r, time.Since(epoch))
 	t.trial = nil // decided by the header
 	t.judge(r)
 }

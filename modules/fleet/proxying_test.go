@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -136,4 +137,35 @@ func TestAProxiedCallKeepsItsPlace(t *testing.T) {
 	none.Answered(Result{})
 	none.Broke(Result{})
 	none.End()
+}
+
+// TestProxiedCallsAreInTheLastHour, with the reason of the last that failed.
+func TestProxiedCallsAreInTheLastHour(t *testing.T) {
+	n := NewNode("shop")
+	for _, r := range []Result{
+		ResultOfResponse(&http.Response{StatusCode: 200}, 40*time.Millisecond),
+		ResultOfResponse(&http.Response{StatusCode: 404}, time.Millisecond), // says nothing of the node
+		ResultOfResponse(&http.Response{StatusCode: 502}, time.Millisecond),
+	} {
+		ticket, err := n.Gate().Admit(t.Context(), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticket.Answered(r)
+		ticket.End()
+	}
+	recent := n.Recent()
+	if recent.Calls != 2 || recent.Failed != 1 || recent.Latency == nil || recent.Latency.P50 < 39 || recent.Latency.P50 > 41 ||
+		recent.LastError == nil || recent.LastError.Reason != "the node answered HTTP 502" {
+		t.Errorf("%+v", recent)
+	}
+	ticket, err := n.Gate().Admit(t.Context(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket.Answered(ResultOfResponse(&http.Response{StatusCode: 200}, time.Millisecond))
+	ticket.Broke(ResultOfError(t.Context(), io.ErrUnexpectedEOF, 0))
+	if recent := n.Recent(); recent.Failed != 2 || recent.LastError.Reason != "the node closed the connection before the answer was complete" {
+		t.Errorf("%+v", recent)
+	}
 }

@@ -74,11 +74,23 @@ func (s *session) printNodes(list admin.NodeList) error {
 	for _, n := range list.Nodes {
 		why := n.HealthReason
 		if n.Refusal != "" && n.Refusal != string(n.AdminState) {
-			why = "not called: " + n.Refusal
+			why = notCalled(n)
 		}
 		t.row(nodeShade(n), n.Slug, n.Name, n.Type, n.URL, string(n.AdminState), string(n.Health), latency(n.Load.Latency), n.Source, why)
 	}
 	return t.flush()
+}
+
+// notCalled says why no call goes to a node, with what was observed of it.
+func notCalled(n fleet.NodeView) string {
+	reason := n.HealthReason
+	if n.Health != fleet.HealthUnhealthy {
+		reason = n.Breaker.Reason
+	}
+	if reason == "" {
+		return "not called: " + n.Refusal
+	}
+	return "not called: " + n.Refusal + ", " + reason
 }
 
 func nodeShade(n fleet.NodeView) shade {
