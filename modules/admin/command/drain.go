@@ -28,7 +28,7 @@ func nodesDrain(o *options) *cobra.Command {
 				if !given {
 					timeout = s.options.timeout
 				}
-				err = errors.Join(s.awaitDrained(&list, timeout), err)
+				err = errors.Join(s.awaitDrained(ctx, &list, timeout), err)
 			} else {
 				s.tellInFlight(list)
 			}
@@ -68,8 +68,8 @@ const drainedFor = 1500 * time.Millisecond
 
 // awaitDrained looks until no call to the nodes runs, and leaves in the list
 // how they are then.
-func (s *session) awaitDrained(list *admin.NodeList, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(s.cmd.Context(), timeout)
+func (s *session) awaitDrained(ctx context.Context, list *admin.NodeList, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout) // which --request-timeout does not bound
 	defer cancel()
 	said, quiet := "", time.Now()
 	for {

@@ -33,12 +33,12 @@ func healthCommand(o *options) *cobra.Command {
 			case given("interval") && !watch || interval < 50*time.Millisecond:
 				return usage("--interval %s: expected at least 50ms, and --watch", interval)
 			case watch:
-				return s.watchHealth(interval)
+				return s.watchHealth(ctx, interval)
 			case wait:
 				if !given("timeout") {
 					timeout = s.options.timeout
 				}
-				return s.awaitHealth(timeout)
+				return s.awaitHealth(ctx, timeout)
 			}
 			h, err := s.health(ctx)
 			if err == nil {
@@ -84,8 +84,8 @@ func (s *session) health(ctx context.Context) (h fleet.HealthDocument, err error
 const waitBetween = 250 * time.Millisecond
 
 // awaitHealth asks until traffic may come, or the time is over.
-func (s *session) awaitHealth(timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(s.cmd.Context(), timeout)
+func (s *session) awaitHealth(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout) // which --request-timeout does not bound
 	defer cancel()
 	missing := "the admin endpoint did not answer"
 	for {
@@ -120,8 +120,8 @@ func whatIsMissing(h fleet.HealthDocument) string {
 }
 
 // watchHealth shows each change until somebody interrupts it.
-func (s *session) watchHealth(interval time.Duration) error {
-	ctx, stop := signal.NotifyContext(s.cmd.Context(), os.Interrupt, syscall.SIGTERM)
+func (s *session) watchHealth(ctx context.Context, interval time.Duration) error {
+	ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	for last := ""; ; {
 		bounded, cancel := context.WithTimeout(ctx, s.options.timeout)
