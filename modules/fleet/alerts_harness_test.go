@@ -204,7 +204,7 @@ func (r *alertRoom) gateway(of *shared, webhooks ...AlertWebhook) (a *App, stop 
 	for _, hook := range a.alertHooks {
 		hook.client.Transport = r.receiver
 	}
-	a.noteStore(r.store, nil)
+	a.noteStore(r.store, r.store.fault()) // what Start found
 	ctx, cancel := context.WithCancel(r.Context())
 	a.running.Go(func() { a.storeEvents(ctx, r.store.Events()) })
 	a.startAlerts(ctx, r.store)
