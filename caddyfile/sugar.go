@@ -24,13 +24,22 @@ var sugar string
 //go:embed sugar_admin.caddyfile
 var sugarAdmin string
 
+// sugarRest ends what is below a prefix: with the prefix taken away, the rest of
+// the site would take the request for one of its own, past what it guards.
+const sugarRest = `handle {
+	header Content-Type application/problem+json
+	respond ` + "`" + `{"type":"about:blank","title":"Not Found","status":404,"code":"not_found","detail":"there is nothing at this path"}` + "`" + ` 404
+}
+`
+
 // parseSugar reads the site directive. Syntax:
 //
 //	federation [/prefix/* | @<matcher>]
 //
-// It is the lines of sugar_admin.caddyfile and sugar.caddyfile: with a prefix, below it and with the
-// prefix taken away; with a matcher, for the requests that match. Its paths
-// are answered here, all others go on to the rest of the site.
+// It is the lines of sugar_admin.caddyfile and sugar.caddyfile: with a prefix,
+// below it, with the prefix taken away, and what is not its own there is 404;
+// with a matcher, for the requests that match. Without a prefix all other
+// paths go on to the rest of the site.
 func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // federation
 	var matcher caddy.ModuleMap
@@ -59,7 +68,7 @@ func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	}
 	lines := "federation {\n" + sugarAdmin + sugar + "}\n"
 	if prefix != "" {
-		lines = "federation {\n" + sugarAdmin + "handle_path " + prefix + " {\n" + sugar + "}\n}\n"
+		lines = "federation {\n" + sugarAdmin + "handle_path " + prefix + " {\n" + sugar + sugarRest + "}\n}\n"
 	}
 	tokens, err := caddyfile.Tokenize([]byte(lines), h.File())
 	if err != nil {

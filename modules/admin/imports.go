@@ -61,6 +61,14 @@ func planned(app *fleet.App, request *ImportRequest) *importing.Plan {
 		})
 	}
 	valid, invalid := importing.Check(request.Nodes)
+	valid = slices.DeleteFunc(valid, func(d importing.Desired) bool {
+		var refused *fleet.NodeError
+		if !errors.As(app.CheckNode(d.Node.NodeConfig), &refused) {
+			return false
+		}
+		invalid = append(invalid, importing.Remark{Row: d.Row, Slug: d.Node.Slug, Field: refused.Field, Reason: refused.Detail})
+		return true
+	})
 	request.Nodes, request.Invalid = valid, append(request.Invalid, invalid...)
 	plan := importing.Make(existing, valid, request.Invalid, app.Complete, request.Prune)
 	if request.CreateOnly {

@@ -116,11 +116,8 @@ func write(x *exchange, node *fleet.Node, change map[string]json.RawMessage) (*f
 }
 
 func deleteNode(x *exchange) error {
-	node, err := x.node()
-	if err != nil {
-		return err
-	}
-	if err := x.app.DeleteNode(x.Context(), node.Slug); err != nil {
+	// one that is stored and cannot be built is in no snapshot
+	if err := x.app.DeleteNode(x.Context(), x.PathValue("slug")); err != nil {
 		return err
 	}
 	x.w.WriteHeader(http.StatusNoContent)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
@@ -210,6 +211,10 @@ func parseNodeURL(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("the url must not hold a user or password; use credentials basic")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("the url must not have a query or fragment")
+	case strings.Contains(u.Host, "%") || strings.HasSuffix(u.Host, ":"):
+		return nil, fmt.Errorf("the url's host must be a name or an address, with a port or none")
+	case strings.ContainsFunc(u.Path, unicode.IsControl):
+		return nil, fmt.Errorf("the url's path has a control character")
 	case u.Path != "" && strings.TrimRight(path.Clean(u.Path), "/") != strings.TrimRight(u.Path, "/"):
 		return nil, fmt.Errorf("the url's path must be plain: no . or .. and no empty segment")
 	}

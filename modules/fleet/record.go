@@ -64,3 +64,14 @@ func (n nodeRecord) encode() ([]byte, error) {
 	}
 	return data, nil
 }
+
+// moveTo gives the node the URL of its own choice. What an operator gave for
+// the old one, secrets among it, does not go along.
+func (n *nodeRecord) moveTo(url string) {
+	n.URL, n.Trusted, n.Credentials, n.HeaderUp = url, false, nil, nil
+}
+
+// heldInPlace is for a node that would move although an operator placed it.
+func heldInPlace() *NodeError {
+	return &NodeError{CodeNotPermitted, "url", "an operator chose where this node lives, and only an operator can change it"}
+}

@@ -78,7 +78,11 @@ func (a *App) Register(ctx context.Context, r Registration, secret string, as *I
 		return nil, err
 	}
 	var registered *Registered
-	err = a.registry.write(ctx, r.Slug, func(ctx context.Context) (err error) {
+	line := r.Slug
+	if a.enrollment.mode == EnrollmentApproval {
+		line = "" // one after the other, so that they can be counted
+	}
+	err = a.registry.write(ctx, line, func(ctx context.Context) (err error) {
 		registered, err = a.register(ctx, opened.Nodes(), r, as)
 		return err
 	})
@@ -150,6 +154,9 @@ func (a *App) register(ctx context.Context, nodes store.Nodes, r Registration, a
 	if err := r.apply(&record, may, created, fixed); err != nil {
 		return nil, err
 	}
+	if err := a.registry.fits(&record); err != nil {
+		return nil, err
+	}
 	data, err := record.encode()
 	if err != nil {
 		return nil, err
@@ -215,15 +222,21 @@ func (a *App) roomForPending() *NodeError {
 
 // owns tells whether who registers is who registered before: by its own
 // token, by its proof, or, where the enrollment secret was shown and no proof
-// was ever given, by the URL that it has now. A URL alone is no secret.
+// was ever given, by the URL that it has now. A URL alone is no secret, so it
+// never stands for a node that has power over others.
 func (a *App) owns(record nodeRecord, r Registration, as *Identity) bool {
-	if as != nil && as.NodeID != 0 && as.ID == r.Slug {
+	capabilities := record.Capabilities
+	if node := a.Snapshot().Node(r.Slug); node != nil {
+		capabilities = node.Capabilities
+	}
+	switch {
+	case as != nil && as.NodeID != 0 && as.ID == r.Slug:
 		return true
+	case record.Owner != "":
+		return subtle.ConstantTimeCompare([]byte(r.owner()), []byte(record.Owner)) == 1
+	default:
+		return a.enrollment.mode == EnrollmentSecret && sameURL(record.URL, r.URL) && !slices.ContainsFunc(capabilities, Privileged)
 	}
-	if record.Owner == "" {
-		return a.enrollment.mode == EnrollmentSecret && sameURL(record.URL, r.URL)
-	}
-	return subtle.ConstantTimeCompare([]byte(r.owner()), []byte(record.Owner)) == 1
 }
 
 // owner is the hash of the node's proof, or empty.
@@ -235,8 +248,17 @@ func (r *Registration) owner() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// sameURL compares schemes and hosts without case (RFC 3986, section 6.2.2.1).
 func sameURL(a, b string) bool {
-	return strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(b, "/"))
+	one, err := parseNodeURL(a)
+	if err != nil {
+		return false
+	}
+	two, err := parseNodeURL(b)
+	if err != nil {
+		return false
+	}
+	return one.Scheme == two.Scheme && strings.EqualFold(one.Host, two.Host) && one.EscapedPath() == two.EscapedPath()
 }
 
 // apply takes over what the node says of itself. What it may do can only
@@ -248,8 +270,11 @@ func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bo
 	}
 	record.Slug, record.Name = r.Slug, r.Name
 	if !fixed {
-		if record.URL != r.URL {
-			record.URL, record.Trusted = r.URL, false
+		if record.Trusted && !sameURL(record.URL, r.URL) {
+			return heldInPlace()
+		}
+		if !sameURL(record.URL, r.URL) {
+			record.moveTo(r.URL)
 		}
 		if created {
 			record.Type = r.Type
@@ -261,8 +286,8 @@ func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bo
 	if len(capabilities) > 0 {
 		record.Capabilities = capabilities
 	}
-	if proof := r.owner(); proof != "" {
-		record.Owner = proof
+	if proof := r.owner(); proof != "" && !fixed && !record.Trusted {
+		record.Owner = proof // what an operator placed is known by its place
 	}
 	record.Description, record.Domains, record.Keywords = r.Description, r.Domains, r.Keywords
 	record.DataTypes, record.Collections, record.Version, record.Metadata = r.DataTypes, r.Collections, r.Version, r.Metadata

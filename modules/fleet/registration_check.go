@@ -63,11 +63,11 @@ func (r *Registration) normalize() (*url.URL, error) {
 	default:
 		return nil, invalidNode("dialect", "expected auto, laravel or gateway; an operator can set others")
 	}
-	if utf8.RuneCountInString(r.Description) > maxDescription || !utf8.ValidString(r.Description) {
-		return nil, invalidNode("description", "expected at most %d characters", maxDescription)
+	if utf8.RuneCountInString(r.Description) > maxDescription || !utf8.ValidString(r.Description) || strings.ContainsFunc(r.Description, steers) {
+		return nil, invalidNode("description", "expected at most %d characters, of the control characters only line feeds and tabs", maxDescription)
 	}
-	if len(r.Version) > maxWordLength || !utf8.ValidString(r.Version) {
-		return nil, invalidNode("version", "expected at most %d bytes", maxWordLength)
+	if len(r.Version) > maxWordLength || !utf8.ValidString(r.Version) || strings.ContainsFunc(r.Version, unicode.IsControl) {
+		return nil, invalidNode("version", "expected at most %d bytes without control characters", maxWordLength)
 	}
 	if len(r.Metadata) > maxNodeMetadata || len(r.Metadata) > 0 && r.Metadata[0] != '{' {
 		return nil, invalidNode("metadata", "expected an object of at most %d bytes", maxNodeMetadata)
@@ -83,6 +83,9 @@ func (r *Registration) normalize() (*url.URL, error) {
 	return u, r.checkWords()
 }
 
+// steers tells whether a character of a text could steer a terminal.
+func steers(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\r' && c != '\t' }
+
 func (r *Registration) checkWords() error {
 	var names []string
 	for _, c := range r.Collections {
@@ -95,8 +98,11 @@ func (r *Registration) checkWords() error {
 			return invalidNode(field, "expected at most %d entries", maxWords)
 		}
 		for _, word := range words {
-			if len(word) > maxWordLength || !utf8.ValidString(word) {
-				return invalidNode(field, "an entry is longer than %d bytes or no valid UTF-8", maxWordLength)
+			if len(word) > maxWordLength || !utf8.ValidString(word) || strings.ContainsFunc(word, unicode.IsControl) {
+				return invalidNode(field, "an entry is longer than %d bytes, no valid UTF-8 or has a control character", maxWordLength)
+			}
+			if field == "capabilities" && strings.ContainsAny(word, "*, ") {
+				return invalidNode(field, "an entry has a space, comma or asterisk, which no capability has")
 			}
 		}
 	}

@@ -2,13 +2,17 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/cespare/xxhash/v2"
 	"github.com/eapache/go-resiliency/retrier"
+	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/store"
 )
@@ -57,6 +61,60 @@ func (r *registry) write(ctx context.Context, slug string, change func(context.C
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// fits tells whether a node can be made of a record, before it is written: one
+// that cannot would be left out of every snapshot. The error is a [NodeError].
+func (r *registry) fits(record *nodeRecord) error {
+	data, err := record.encode()
+	if err != nil {
+		return err
+	}
+	said, err := readNodeRecord(store.NodeRecord{Slug: record.Slug, Data: data})
+	if err != nil {
+		return invalidNode("", "%s", err.Error())
+	}
+	config, source := said.NodeConfig, sourceRegistry
+	if fixed, ok := r.static[record.Slug]; ok {
+		config, source = fixed.over(said.NodeConfig), sourceCaddyfile
+	}
+	if name := dialectName(config.DialectRaw); name != "" && !slices.Contains(Dialects(), name) {
+		return invalidNode("dialect", "there is no dialect %s, expected one of %s", clipWord(name), strings.Join(Dialects(), ", "))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.built[record.Slug]
+	built, err := r.build(config, 0, source, said)
+	if err != nil {
+		r.app.logger.Info("settings of a node are refused", zap.String("node", record.Slug), zap.Error(err))
+		reason := strings.TrimPrefix(err.Error(), fmt.Sprintf("node %q: ", record.Slug))
+		if strings.HasPrefix(reason, "dialect ") { // what a module says of its settings is for the log
+			reason = "its settings do not fit the dialect; see the gateway's log"
+		}
+		return invalidNode("", "%s", reason)
+	}
+	if was == nil || built.node.dialect != was.node.dialect { // else it shares what stands
+		built.release()
+	}
+	return nil
+}
+
+// Dialects names the dialects that are built in, sorted.
+func Dialects() []string {
+	var names []string
+	for _, module := range caddy.GetModules(DialectNamespace) {
+		names = append(names, module.ID.Name())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func dialectName(raw json.RawMessage) string {
+	var inline struct {
+		Dialect string `json:"dialect"`
+	}
+	_ = json.Unmarshal(raw, &inline) // what is no object is refused when it is loaded
+	return inline.Dialect
 }
 
 // written makes the next snapshot with a record that was just written here,

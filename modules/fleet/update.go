@@ -48,7 +48,7 @@ func (a *App) AddNode(ctx context.Context, config NodeConfig) (*Node, error) {
 		return nil, taken(config.Slug)
 	}
 	record := nodeRecord{NodeConfig: config, Trusted: true, Registered: time.Now().UTC().Truncate(time.Millisecond)}
-	if err := record.check(); err != nil {
+	if err := a.CheckNode(config); err != nil {
 		return nil, err
 	}
 	data, err := record.encode()
@@ -68,6 +68,16 @@ func (a *App) AddNode(ctx context.Context, config NodeConfig) (*Node, error) {
 	}
 	a.Emit("node_registered", config.Slug, map[string]any{"name": node.Name, "pending": false})
 	return node, nil
+}
+
+// CheckNode tells whether a node could be added with the settings, but for its
+// name being taken. The error is a [NodeError].
+func (a *App) CheckNode(config NodeConfig) error {
+	record := nodeRecord{NodeConfig: config, Trusted: true}
+	if err := record.check(); err != nil {
+		return err
+	}
+	return a.registry.fits(&record)
 }
 
 func (a *App) opened() (store.Store, error) {
@@ -158,6 +168,9 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 		return nil, &NodeError{CodeNotPermitted, "capabilities", "a node cannot raise what it may do; an operator can"}
 	}
 	if after.URL != before.URL {
+		if self && before.Trusted {
+			return nil, heldInPlace()
+		}
 		if err := a.moved(ctx, &after, self); err != nil {
 			return nil, err
 		}
@@ -167,6 +180,9 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 		whole.NodeConfig = static.over(after.NodeConfig)
 	}
 	if err := after.checkAs(whole); err != nil {
+		return nil, err
+	}
+	if err := a.registry.fits(&after); err != nil {
 		return nil, err
 	}
 	data, err := after.encode()
@@ -190,6 +206,7 @@ func (a *App) moved(ctx context.Context, after *nodeRecord, self bool) error {
 		return invalidNode("url", "%s", err.Error())
 	}
 	if after.Trusted = !self; self {
+		after.moveTo(after.URL)
 		return a.allowURL(ctx, u)
 	}
 	return nil
@@ -222,7 +239,7 @@ func (n nodeRecord) merged(change map[string]json.RawMessage) (after nodeRecord,
 	if err := json.Unmarshal(data, &after); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return after, invalidNode(clipWord(wrong.Field), "the value does not fit: expected %s", kindInWords(wrong.Type))
+			return after, invalidNode(clipWord(strings.TrimPrefix(wrong.Field, "NodeConfig.")), "the value does not fit: expected %s", kindInWords(wrong.Type))
 		}
 		return after, invalidNode("", "a value does not fit")
 	}

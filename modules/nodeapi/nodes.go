@@ -3,6 +3,7 @@ package nodeapi
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
@@ -155,6 +156,10 @@ func (h *Handler) patchNode(x *exchange) error {
 	if len(change) == 0 {
 		return x.refuse(invalid("invalid_request", "there is nothing to change, expected some of "+strings.Join(fleet.ChangeMembers(), ", ")))
 	}
+	if privileged := raises(change["capabilities"], node.Capabilities); privileged != "" {
+		return h.fail(x, &fleet.NodeError{Code: fleet.CodeNotPermitted, Field: "capabilities",
+			Detail: "power over nodes and tokens is given in the Caddyfile or on the command line only, and " + privileged + " is that"})
+	}
 	changed, err := h.fleet.UpdateNode(x.Context(), node.Slug, change, !x.caller.Has(mayWriteNodes))
 	if err != nil {
 		return h.fail(x, err)
@@ -162,13 +167,33 @@ func (h *Handler) patchNode(x *exchange) error {
 	return x.answer(http.StatusOK, changed.View())
 }
 
-// deleteNode answers DELETE /v1/nodes/{slug}.
+// raises names a capability over nodes or tokens that is asked for and not
+// there. What is no list is refused elsewhere.
+func raises(asked json.RawMessage, has []string) string {
+	var list []string
+	_ = json.Unmarshal(asked, &list)
+	for _, c := range list {
+		if fleet.Privileged(c) && !slices.Contains(has, c) {
+			return c[:min(len(c), 64)]
+		}
+	}
+	return ""
+}
+
+// deleteNode answers DELETE /v1/nodes/{slug}, also for one that is stored and
+// cannot be built. A node that an operator holds back cannot leave by itself:
+// it could come back as if nothing had been said.
 func (h *Handler) deleteNode(x *exchange) error {
-	node, err := h.node(x, mayWriteNodes, true)
-	if node == nil {
+	slug := x.PathValue("slug")
+	if allowed, err := x.may(mayWriteNodes, slug); !allowed {
 		return err
 	}
-	if err := h.fleet.DeleteNode(x.Context(), node.Slug); err != nil {
+	node := h.fleet.Snapshot().Node(slug)
+	if node != nil && node.AdminState != fleet.AdminEnabled && !x.caller.Has(mayWriteNodes) {
+		return x.refuse(&problem.Problem{Status: http.StatusForbidden, Code: fleet.CodeNotPermitted,
+			Detail: "an operator has this node in " + string(node.AdminState) + "; only an operator can unregister it now"})
+	}
+	if err := h.fleet.DeleteNode(x.Context(), slug); err != nil {
 		return h.fail(x, err)
 	}
 	x.w.WriteHeader(http.StatusNoContent)

@@ -112,6 +112,10 @@ func nodesPlan(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		refused := plan.Refusal(f.request.SkipInvalid)
+		if errors.Is(refused, importing.ErrNothingToTry) {
+			return &failure{exitUsage, refused}
+		}
 		if s.json {
 			err = s.printJSON(planDocument{plan, plan.Changes(), result.Deleted, result.Fixed, result.Notes})
 		} else {
@@ -120,7 +124,7 @@ func nodesPlan(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if refused := plan.Refusal(f.request.SkipInvalid); refused != nil {
+		if refused != nil {
 			return &failure{exitUsage, errors.New("some rows are invalid: correct them, try --fix, or leave them out with --skip-invalid")}
 		}
 		if plan.Changes() > 0 {

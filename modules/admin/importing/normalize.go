@@ -41,7 +41,7 @@ func Normalize(rows []Row, fix bool) Result {
 	taken := make(map[string]string) // slug to row
 	urls := make(map[string]string)
 	for _, row := range rows {
-		n := &normalizer{fields: row.Fields, fix: fix, desired: Desired{Row: row.Position, Set: []string{}}}
+		n := &normalizer{fields: row.Fields, table: row.Table, fix: fix, desired: Desired{Row: row.Position, Set: []string{}}}
 		switch {
 		case row.Fields == nil && fix:
 			r.Fixed = append(r.Fixed, Remark{Row: row.Position, Field: "record", Reason: "is no object and was left out"})
@@ -121,6 +121,7 @@ func shorten(slug string, length int) string {
 // normalizer reads one row.
 type normalizer struct {
 	fields  map[string]any
+	table   bool // see [Row]
 	fix     bool
 	desired Desired
 

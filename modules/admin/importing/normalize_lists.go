@@ -38,7 +38,7 @@ func (n *normalizer) checkCapabilities(list []string) {
 	harmless := slices.DeleteFunc(slices.Clone(list), fleet.Privileged)
 	switch {
 	case len(harmless) == len(list):
-	case n.isTableRow():
+	case n.table || n.isTableRow():
 		if len(harmless) == 0 {
 			harmless = []string{"search"}
 		}

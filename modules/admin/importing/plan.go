@@ -59,11 +59,11 @@ var (
 
 // Refusal says why a plan must not be carried out, or is nil.
 func (p *Plan) Refusal(skipInvalid bool) error {
-	if len(p.Invalid) > 0 && !skipInvalid {
-		return ErrInvalidRows
-	}
 	if len(p.Prune) > 0 && len(p.Create)+len(p.Update)+len(p.Unchanged)+len(p.Held) == 0 {
 		return ErrNothingToTry
+	}
+	if len(p.Invalid) > 0 && !skipInvalid {
+		return ErrInvalidRows
 	}
 	return nil
 }

@@ -59,6 +59,8 @@ type Row struct {
 	// Fields are by the old column's name: nil, bool, json.Number, string,
 	// []any or map[string]any. It is nil when the record is no row.
 	Fields map[string]any
+	// Table is set for rows of a table: a CSV file or an SQL dump.
+	Table bool
 }
 
 // Source is what was read.
@@ -118,6 +120,9 @@ func Read(name string, data []byte, options Options) (*Source, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	for i := range rows {
+		rows[i].Table = format != FormatJSON
 	}
 	return &Source{Format: format, Rows: rows}, nil
 }
