@@ -193,7 +193,7 @@ func TestWrongUseOfTheCommandIsNamed(t *testing.T) {
 		{[]string{"nodes", "add", "a", "http://a.test", "--type", "cousin"}, "child or master"},
 		{[]string{"nodes", "add", "a", "http://a.test", "--metadata", "[]"}, "no JSON object"},
 		{[]string{"nodes", "add", "a", "http://a.test", "--max-response-size", "big"}, "no size"},
-		{[]string{"nodes", "add", "a", "http://a.test", "--dialect", "klingon"}, "settings"},
+		{[]string{"nodes", "add", "a", "http://a.test", "--dialect", "klingon"}, "there is no dialect klingon"},
 		{[]string{"nodes", "add", "a", "http://a.test", "--budget", "60"}, "no budget"},
 		{[]string{"nodes", "set", "a"}, "nothing to change"},
 		{[]string{"nodes", "set", "a", "--weight", "1", "--unset", "weight"}, "both set and unset"},

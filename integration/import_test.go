@@ -197,13 +197,24 @@ func TestChangesAreShownFieldByField(t *testing.T) {
 func TestAnImportThatFailsInPart(t *testing.T) {
 	up := node(t, answers(`{"status":"pass"}`))
 	o := operate(t, "", "")
-	// a dialect that does not exist is found when the node is written
+	// a dialect that does not exist is found before anything is written
 	file := `[{"name":"Good","url":"` + up + `","dialect":"gateway"},{"name":"Bad","url":"` + up + `","dialect":"klingon"}]`
-	r := o.expect(5, file, "nodes", "import", "-")
-	if !strings.Contains(r.out, "1 created") || !strings.Contains(r.errout, "bad could not be created") {
+	if r := o.expect(1, file, "nodes", "plan", "-"); !strings.Contains(r.out, "there is no dialect klingon, expected one of auto, gateway, json, laravel") {
 		t.Errorf("%s%s", r.out, r.errout)
 	}
-	o.expect(6, `[{"name":"Bad","url":"`+up+`","dialect":"klingon"}]`, "nodes", "import", "-")
+	if r := o.expect(1, file, "nodes", "import", "-"); !strings.Contains(r.errout, "some rows are invalid") {
+		t.Errorf("%s%s", r.out, r.errout)
+	}
+	if r := o.expect(0, file, "nodes", "import", "-", "--skip-invalid"); !strings.Contains(r.out, "1 created") {
+		t.Errorf("%s%s", r.out, r.errout)
+	}
+	if r := o.expect(1, "[]", "nodes", "plan", "-", "--prune"); !strings.Contains(r.errout, "pruning would disable every node") || r.out != "" {
+		t.Errorf("%s%s", r.out, r.errout)
+	}
+	table := "id,name,slug,url,capabilities\n5,Power,power," + up + ",\"[\"\"tokens\"\",\"\"search\"\"]\"\n"
+	if r := o.expect(1, table, "nodes", "plan", "--format", "csv", "-"); !strings.Contains(r.out, "give the node power over other nodes or tokens") {
+		t.Errorf("%s%s", r.out, r.errout)
+	}
 	ping := `[{"name":"Up","url":"` + up + `","dialect":"gateway"},{"name":"Down","url":"http://127.0.0.1:1","dialect":"gateway"}]`
 	if r := o.expect(5, ping, "nodes", "apply", "-", "--ping"); !strings.Contains(r.errout, "1 of 2 nodes that were written are not well") {
 		t.Errorf("%s%s", r.out, r.errout)

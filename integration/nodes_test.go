@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
 const (
@@ -267,8 +269,14 @@ func (g gateway) startsAt(first, after, authorization string) {
 func TestAnOperatorOverHTTP(t *testing.T) {
 	url := node(t, answers(`{"status":"pass"}`))
 	g := registryGateway(t, "node ops "+url+" {\ncapabilities search nodes:read nodes:write tokens\n}", openNodes)
-	ops := g.expects(200, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"ops","url":%q}`, url), "X-Enrollment-Secret", enrollSecret))
-	bearer := []string{"Authorization", "Bearer " + ops.text("tokens", "access_token")}
+	// its url stands for no node with power over others: an operator gives it a token
+	g.expects(409, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"ops","url":%q}`, url), "X-Enrollment-Secret", enrollSecret))
+	app := fleet.Running("test")
+	pair, err := app.IssueTokens(t.Context(), app.Snapshot().Node("ops"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := []string{"Authorization", "Bearer " + pair.AccessToken}
 	// an operator needs no secret, and may put a node anywhere
 	added := g.expects(201, g.call("POST", "/v1/nodes", `{"name":"Shop","url":"http://10.0.0.1"}`, bearer...))
 	shop := []string{"Authorization", "Bearer " + added.text("tokens", "access_token")}
@@ -281,6 +289,11 @@ func TestAnOperatorOverHTTP(t *testing.T) {
 		}
 	}
 	g.expects(409, g.call("POST", "/v1/nodes/shop/approve", "", bearer...))
+	// nobody gives power over others here, and who is held back cannot leave
+	g.expects(403, g.call("PATCH", "/v1/nodes/shop", `{"capabilities":["search","tokens"]}`, bearer...))
+	g.expects(200, g.call("POST", "/v1/nodes/shop/drain", "", bearer...))
+	g.expects(403, g.call("DELETE", "/v1/nodes/shop", "", shop...))
+	g.expects(200, g.call("POST", "/v1/nodes/shop/enable", "", bearer...))
 	if r := g.expects(200, g.call("POST", "/v1/nodes/shop/breaker", `{"force":"open","reason":"moving","for":"10m"}`, bearer...)); r.text("state") != "forced_open" || r.text("actor") != "ops" {
 		t.Errorf("the breaker is %s", r.raw)
 	}

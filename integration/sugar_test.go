@@ -57,6 +57,8 @@ func oneLine(t *testing.T, prefix, site string) {
 	if prefix != "" {
 		outside := gateway{t, strings.TrimSuffix(g.url, prefix)}
 		outside.expects(403, outside.call("GET", "/ai-engine/admin", ""))
+		// not past what the rest of the site guards, by a path with a prefix
+		g.expects(404, g.call("GET", "/elsewhere", ""))
 	}
 	if r := g.call("POST", "/v1/health/api/ai-engine/register", `{"name":"x","url":"`+shop+`"}`, "X-Enrollment-Secret", enrollSecret); r.status != 401 {
 		t.Errorf("registered around the limit: %d %s", r.status, r.raw)
