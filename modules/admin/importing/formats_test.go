@@ -197,6 +197,7 @@ func TestWhatCannotBeReadIsSaidClearly(t *testing.T) {
 		"pg custom":           {"x", "PGDMP\x01", "pg_dump"},
 		"not a list":          {"x.json", `{"nodes":"x"}`, "expected"},
 		"a number":            {"x.json", `7`, "expected"},
+		"a field twice":       {"x.json", `[{"name":"a","url":"http://a.test"},{"name":"b","url":"http://b.test","url":"http://c.test"}]`, `row 1: "/url" is given twice`},
 		"broken json":         {"x.json", "{\"nodes\":[\n{\"api_key\":\"hidden\",]}", "line 2 is not JSON"},
 		"csv header":          {"x.csv", "a,b\n1,2", "name and url"},
 		"csv twice":           {"x.csv", "name,name\n1,2", "twice"},

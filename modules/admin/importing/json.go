@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // readJSON reads {"nodes": …}, a bare list, a map by slug, one object per
@@ -124,6 +126,10 @@ func phpMyAdminTable(list []json.RawMessage) []json.RawMessage {
 func fieldsOf(item json.RawMessage) (map[string]any, error) {
 	if len(item) == 0 || item[0] != '{' {
 		return nil, nil
+	}
+	var twice *jsontext.SyntacticError
+	if _, err := jsontext.NewDecoder(bytes.NewReader(item)).ReadValue(); errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &twice) {
+		return nil, fmt.Errorf("%.64q is given twice", string(twice.JSONPointer))
 	}
 	var fields map[string]any
 	if err := decodeJSON(item, &fields); err != nil {
