@@ -58,9 +58,16 @@ func (k *apiKey) resolve(snapshot *Snapshot) (*Identity, *AuthError) {
 	return identity, nil
 }
 
+// maxKeys is how many API keys a node may have: with more, one would fill what
+// all gateways keep in memory.
+const maxKeys = 100
+
 // NewAPIKey gives a node a new API key. The key is returned once and never
 // again; id names it from then on.
 func (a *App) NewAPIKey(ctx context.Context, node *Node) (key, id string, err error) {
+	if len(a.APIKeys(node.Slug)) >= maxKeys {
+		return "", "", &NodeError{CodeNodeConflict, "", fmt.Sprintf("the node has %d API keys already; revoke some", maxKeys)}
+	}
 	key, id = token.NewAPIKey()
 	return key, id, a.putKey(ctx, store.APIKey{Hash: token.Hash(key), ID: id, Node: node.Slug}, apiKeyData{})
 }

@@ -140,3 +140,18 @@ func TestSecretsOfAnOperatorDoNotMoveAlong(t *testing.T) {
 		}
 	}
 }
+
+func TestANodeHasABoundedNumberOfKeys(t *testing.T) {
+	f := run(t, twoNodes)
+	for range maxKeys {
+		if _, _, err := f.app.NewAPIKey(t.Context(), f.node("shop")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := f.app.NewAPIKey(t.Context(), f.node("shop")); code(err) != CodeNodeConflict {
+		t.Errorf("one more: %v", err)
+	}
+	if _, _, err := f.app.NewAPIKey(t.Context(), f.node("docs")); err != nil {
+		t.Errorf("another node: %v", err)
+	}
+}
