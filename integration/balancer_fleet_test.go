@@ -29,6 +29,10 @@ import (
 // The slow node breaks no rule of the breaker (slow_after is 5 s): it is avoided
 // for its latency, which /v1/nodes shows, and so may be the flapping one, which
 // answers half of the time, before its breaker opens.
+//
+// With the race detector two cores cannot carry that load: a quarter of it is
+// sent then, and what is held is the number of requests lost until the breakers
+// open, and the verdicts.
 func TestFiveOfEightNodesFail(t *testing.T) {
 	var wrong []string
 	for round := range 3 {
@@ -77,8 +81,11 @@ func fiveOfEight(t *testing.T) (wrong []string) {
 	const (
 		service = 20 * time.Millisecond
 		length  = 25 * time.Second
-		rate    = 440 // requests per second, one in four to the healthy fleet
 	)
+	rate := 440.0 // requests per second, one in four to the healthy fleet
+	if raced {
+		rate /= 4
+	}
 	answer := func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(service)
 		_, _ = io.WriteString(w, `{"status":"pass"}`)
@@ -150,10 +157,10 @@ func fiveOfEight(t *testing.T) (wrong []string) {
 	for _, n := range failed["a"] {
 		failures += n
 	}
-	if failures*1000 > len(took["a"]) {
+	if limit := len(took["a"]) / 1000; failures > limit && (!raced || failures > 10) {
 		wrong = append(wrong, fmt.Sprintf("%d of %d requests failed: %v", failures, len(took["a"]), failed["a"]))
 	}
-	if p99["a"] > p99["b"]*3/2 {
+	if p99["a"] > p99["b"]*3/2 && !raced {
 		wrong = append(wrong, fmt.Sprintf("the p99 is %v, that of the healthy fleet %v", p99["a"], p99["b"]))
 	}
 	return append(wrong, verdicts(t, port)...)

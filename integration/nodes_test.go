@@ -149,6 +149,17 @@ func (g gateway) enrolled(name, url string) (access, refresh string) {
 	return r.text("tokens", "access_token"), r.text("tokens", "refresh_token")
 }
 
+// issued is a token that an operator gives a node.
+func (g gateway) issued(slug string) string {
+	g.Helper()
+	app := fleet.Running("test")
+	pair, err := app.IssueTokens(g.Context(), app.Snapshot().Node(slug))
+	if err != nil {
+		g.Fatal(err)
+	}
+	return pair.AccessToken
+}
+
 func TestTheLifeOfANode(t *testing.T) {
 	g := registryGateway(t, "", openNodes)
 	url := node(t, answers(`{"status":"pass"}`))
@@ -271,12 +282,7 @@ func TestAnOperatorOverHTTP(t *testing.T) {
 	g := registryGateway(t, "node ops "+url+" {\ncapabilities search nodes:read nodes:write tokens\n}", openNodes)
 	// its url stands for no node with power over others: an operator gives it a token
 	g.expects(409, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"ops","url":%q}`, url), "X-Enrollment-Secret", enrollSecret))
-	app := fleet.Running("test")
-	pair, err := app.IssueTokens(t.Context(), app.Snapshot().Node("ops"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bearer := []string{"Authorization", "Bearer " + pair.AccessToken}
+	bearer := []string{"Authorization", "Bearer " + g.issued("ops")}
 	// an operator needs no secret, and may put a node anywhere
 	added := g.expects(201, g.call("POST", "/v1/nodes", `{"name":"Shop","url":"http://10.0.0.1"}`, bearer...))
 	shop := []string{"Authorization", "Bearer " + added.text("tokens", "access_token")}
@@ -360,12 +366,11 @@ func TestAStreamDoesNotHoldUpAStop(t *testing.T) {
 	ended := make(chan time.Duration, 1)
 	ran := t.Run("gateway", func(t *testing.T) {
 		g := registryGateway(t, "node ops "+url+" {\ncapabilities nodes:read\n}", openNodes)
-		ops := g.expects(200, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"ops","url":%q}`, url), "X-Enrollment-Secret", enrollSecret))
 		request, err := http.NewRequest(http.MethodGet, g.url+"/v1/events", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Authorization", "Bearer "+ops.text("tokens", "access_token"))
+		request.Header.Set("Authorization", "Bearer "+g.issued("ops"))
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)
