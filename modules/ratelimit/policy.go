@@ -79,8 +79,9 @@ func (p *Policy) cost(repl *caddy.Replacer) int {
 	if p.fixedCost > 0 {
 		return p.fixedCost
 	}
+	// a number that is out of range is the largest there is, which never fits
 	n, err := strconv.Atoi(strings.TrimSpace(repl.ReplaceAll(p.Cost, "")))
-	if err != nil || n < 1 {
+	if err != nil && !errors.Is(err, strconv.ErrRange) || n < 1 {
 		return 1
 	}
 	return n
