@@ -63,6 +63,12 @@ type responses struct {
 
 var readAlong = &responses{RoundTripper: http.DefaultTransport}
 
+// CloseIdleConnections lets [http.Client.CloseIdleConnections] reach the
+// transport below.
+func (r *responses) CloseIdleConnections() {
+	r.RoundTripper.(interface{ CloseIdleConnections() }).CloseIdleConnections()
+}
+
 func (r *responses) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := r.RoundTripper.RoundTrip(request)
 	if err != nil || response.StatusCode < 300 && issues.MatchString(request.Method+" "+request.URL.Path) {
