@@ -32,6 +32,6 @@ type Limits interface {
 	// Take checks all policies and, when all agree, debits all, in one step on
 	// the store's clock. When one refuses, none is debited.
 	Take(ctx context.Context, policies []LimitPolicy) (allowed bool, states []LimitState, err error)
-	// Reset forgets a key.
-	Reset(ctx context.Context, key string) error
+	// Reset forgets a key, and tells whether it was known.
+	Reset(ctx context.Context, key string) (known bool, err error)
 }

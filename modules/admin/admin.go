@@ -76,6 +76,8 @@ func (a *API) Provision(ctx caddy.Context) error {
 	} {
 		a.calls.Handle(pattern, serve)
 	}
+	a.calls.Handle("GET "+Prefix+"limits", limitsCall(listLimits))
+	a.calls.Handle("POST "+Prefix+"limits/reset", limitsCall(resetLimit))
 	a.calls.HandleFunc(Prefix, func(_ http.ResponseWriter, r *http.Request) {
 		failed(r, refuse(http.StatusNotFound, "there is no call %s %s", r.Method, clip(r.URL.Path)))
 	})
@@ -141,6 +143,11 @@ func federation(name string) (*fleet.App, error) {
 // refuse is an error for the caller.
 func refuse(status int, format string, args ...any) error {
 	return caddy.APIError{HTTPStatus: status, Message: fmt.Sprintf(format, args...)}
+}
+
+// unavailable is an error of the store, in words for the caller. Caddy logs it.
+func unavailable(err error, message string) error {
+	return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err, Message: message}
 }
 
 // apiError says to the caller what may be said. Caddy logs the rest.

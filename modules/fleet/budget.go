@@ -82,6 +82,9 @@ func (a *allowance) current() *Budget {
 	return a.budget
 }
 
+// budgetPrefix begins the keys of budgets; no policy of callers has a slash.
+const budgetPrefix = "budget/"
+
 // spend takes one call to the path from the node's budget, or returns a
 // [*RefusalError] that says when the next one fits. All gateways of a store
 // spend one budget; while the store is lost each has its share.
@@ -91,7 +94,7 @@ func (n *Node) spend(ctx context.Context, path string) error {
 		return nil
 	}
 	var buffer [limiter.MaxKey]byte
-	key := append(buffer[:0], "budget/"...)
+	key := append(buffer[:0], budgetPrefix...)
 	key = append(key, n.Slug...)
 	key = append(key, ':')
 	begin := len(key)

@@ -16,11 +16,13 @@ import (
 // Limits are the rate limits of one federation. They outlive a reload, and
 // gateways with one shared store have them in common.
 type Limits struct {
-	app     *App // nil without a federation
-	limiter *limiter.Limiter
-	failure limiter.Failure
-	started <-chan struct{} // nil: at once
-	release func()
+	app      *App // nil without a federation
+	shared   *shared
+	limiter  *limiter.Limiter
+	failure  limiter.Failure
+	started  <-chan struct{} // nil: at once
+	policies []string        // that were declared
+	release  func()
 }
 
 // LoadLimits returns the limits of the federation that the config of ctx is
@@ -28,30 +30,40 @@ type Limits struct {
 // federation "default", which count in this process alone; no store is opened
 // for them.
 func LoadLimits(ctx caddy.Context) (*Limits, error) {
+	l := new(Limits)
 	module, err := ctx.AppIfConfigured("federation")
-	if err == nil {
-		a := module.(*App)
-		return &Limits{app: a, limiter: a.shared.limiter, failure: a.failure, started: a.started, release: func() {}}, nil
-	}
-	if !errors.Is(err, caddy.ErrNotConfigured) {
+	switch {
+	case err == nil:
+		l.app = module.(*App)
+		l.shared, l.failure, l.started = l.app.shared, l.app.failure, l.app.started
+	case !errors.Is(err, caddy.ErrNotConfigured):
 		return nil, fmt.Errorf("loading the federation: %w", err)
+	default:
+		if l.shared, err = loadShared(defaultName); err != nil {
+			return nil, err
+		}
 	}
-	shared, err := loadShared(defaultName)
-	if err != nil {
-		return nil, err
-	}
-	return &Limits{limiter: shared.limiter, release: sync.OnceFunc(func() { _, _ = pool.Delete(defaultName) })}, nil
+	l.limiter = l.shared.limiter
+	l.release = sync.OnceFunc(func() {
+		l.shared.policies.remove(l.policies)
+		if l.app == nil {
+			_, _ = pool.Delete(defaultName)
+		}
+	})
+	return l, nil
 }
 
-// Release gives up the limits, once. Requests that still run go on with them.
+// Release gives up the limits. Requests that still run go on with them.
 func (l *Limits) Release() { l.release() }
 
 // OnStoreFailure is what the federation does when the store is lost.
 func (l *Limits) OnStoreFailure() limiter.Failure { return l.failure }
 
-// Declare tells what a policy does while the store cannot be used. Call it
+// Declare tells of a policy, and what it does while the store cannot be used. Call it
 // while provisioning.
 func (l *Limits) Declare(policy string, failure limiter.Failure) {
+	l.policies = append(l.policies, policy)
+	l.shared.policies.add(policy)
 	if l.app != nil {
 		l.app.DeclareStoreMode("rate_limit "+policy, failure.String())
 	}
@@ -74,8 +86,7 @@ func (l *Limits) Take(ctx context.Context, charges []limiter.Charge, states []st
 	return l.limiter.Take(ctx, charges, states, failure)
 }
 
-// Limiters are the limiters of this process by the names of their
-// federations: for whoever shows or resets keys.
+// Limiters are the limiters of this process by the names of their federations.
 func Limiters() map[string]*limiter.Limiter {
 	all := make(map[string]*limiter.Limiter)
 	pool.Range(func(name, value any) bool {

@@ -25,6 +25,7 @@ type shared struct {
 	gateways gateways
 	store    storeHealth
 	limiter  *limiter.Limiter
+	policies policyNames
 	alerting *alerting
 
 	membership membership

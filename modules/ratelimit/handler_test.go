@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -369,12 +370,12 @@ func TestTopAndReset(t *testing.T) {
 	g.get("/", http.StatusOK)
 	g.get("/", http.StatusTooManyRequests)
 	l := fleet.Limiters()[t.Name()]
-	top := l.Top(10)
+	top := l.Top(10, nil)
 	if len(top) != 1 || top[0].Key != "reset:ip=203.0.113.9" || top[0].Allowed != 1 || top[0].Refused != 1 || top[0].Limit != 1 {
 		t.Fatalf("top is %+v", top)
 	}
-	if err := l.Reset(t.Context(), top[0].Key); err != nil {
-		t.Fatal(err)
+	if known, err := l.Reset(t.Context(), top[0].Key); err != nil || !known {
+		t.Fatal(known, err)
 	}
 	g.get("/", http.StatusOK)
 }
@@ -407,6 +408,7 @@ func FuzzKeys(f *testing.F) {
 	f.Add("shop", "/v1/search", "shop", "/v1")
 	f.Add("a b", "/c", "a+b", "/c")
 	f.Add("a", "/b /c", "a /b", "/c")
+	f.Add("\xff", "/\xfe", "\xfe", "/")
 	f.Add(strings.Repeat("x", 300), "/", strings.Repeat("x", 301), "/")
 	p := &Policy{Name: "p", Key: "{http.request.header.K}", PerPath: true}
 	f.Fuzz(func(t *testing.T, value, path, otherValue, otherPath string) {
@@ -424,8 +426,8 @@ func FuzzKeys(f *testing.F) {
 		if (a == b) != same {
 			t.Errorf("%q %q and %q %q: %q and %q", value, path, otherValue, otherPath, a, b)
 		}
-		if len(a) > 200 {
-			t.Errorf("a key of %d bytes", len(a))
+		if len(a) > 200 || !utf8.ValidString(a) {
+			t.Errorf("a key of %d bytes: %q", len(a), a)
 		}
 	})
 }

@@ -52,6 +52,10 @@ func (l limits) Take(ctx context.Context, policies []store.LimitPolicy) (allowed
 	return allowed, states, nil
 }
 
-func (l limits) Reset(ctx context.Context, key string) error {
-	return l.update(ctx, "resetting a rate limit", func(tx Tx) error { return remove(tx, bucketLimits, key) })
+func (l limits) Reset(ctx context.Context, key string) (known bool, err error) {
+	err = l.update(ctx, "resetting a rate limit", func(tx Tx) error {
+		known = tx.Get(bucketLimits, key) != nil
+		return remove(tx, bucketLimits, key)
+	})
+	return known && err == nil, err
 }

@@ -41,15 +41,16 @@ func (l limits) Take(ctx context.Context, policies []store.LimitPolicy) (allowed
 	return r.number(1) == 1, states, nil
 }
 
-func (l limits) Reset(ctx context.Context, key string) error {
+func (l limits) Reset(ctx context.Context, key string) (known bool, err error) {
 	const what = "resetting a rate limit"
 	if err := l.usable(ctx); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return false, fmt.Errorf("%s: %w", what, err)
 	}
 	bounded, cancel := bound(ctx, l.settings.Timeout)
 	defer cancel()
-	if err := l.command(bounded, "zrem", l.key(limitsAt, ""), key).Err(); err != nil {
-		return fmt.Errorf("%s: %w", what, bounded.plain(ctx, err))
+	removed, err := l.command(bounded, "zrem", l.key(limitsAt, ""), key).Int()
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", what, bounded.plain(ctx, err))
 	}
-	return nil
+	return removed > 0, nil
 }

@@ -52,7 +52,12 @@ func limits(t *testing.T, b Backend) {
 	if ok(t, err); states[0].RetryAfter >= 0 {
 		t.Fatalf("a cost above the burst: %+v", states[0])
 	}
-	ok(t, l.Reset(ctx, "k"))
+	for _, expected := range []bool{true, false} {
+		known, err := l.Reset(ctx, "k")
+		if ok(t, err); known != expected {
+			t.Fatalf("reset: known is %v, expected %v", known, expected)
+		}
+	}
 	_, states, err = l.Take(ctx, []store.LimitPolicy{hundred})
 	if ok(t, err); states[0].Remaining != 99 {
 		t.Fatalf("after a reset: %+v", states[0])

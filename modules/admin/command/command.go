@@ -96,7 +96,7 @@ failed, 7 unauthorised, 8 timed out.`
 	flags.StringVar(&o.federation, "federation", "", "which federation, when several run")
 	flags.StringVarP(&o.output, "output", "o", "table", "table or json")
 	flags.DurationVar(&o.timeout, "request-timeout", 30*time.Second, "how long the command may take")
-	root.AddCommand(nodesCommand(o), breakerCommand(o), tokenCommand(o), statsCommand(o), healthCommand(o), testAlertCommand(o))
+	root.AddCommand(nodesCommand(o), breakerCommand(o), tokenCommand(o), limitsCommand(o), statsCommand(o), healthCommand(o), testAlertCommand(o))
 }
 
 // group is a command that only has others below it.

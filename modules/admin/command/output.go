@@ -131,6 +131,18 @@ func (p *printer) table(columns ...string) *table {
 // row adds a line. Cells are made plain, and clipped where they would break
 // the table; an empty one is a dash.
 func (t *table) row(s shade, cells ...string) {
+	t.shades = append(t.shades, s)
+	_, _ = fmt.Fprintln(t.writer, strings.Join(clipped(cells), "\t"))
+}
+
+// wide adds a line whose last cell is never clipped.
+func (t *table) wide(s shade, last string, cells ...string) {
+	t.shades = append(t.shades, s)
+	_, _ = fmt.Fprintln(t.writer, strings.Join(clipped(cells), "\t")+"\t"+plain(last))
+}
+
+// clipped makes cells fit for a table.
+func clipped(cells []string) []string {
 	for i, cell := range cells {
 		if cell = plain(cell); cell == "" {
 			cell = "-"
@@ -140,8 +152,7 @@ func (t *table) row(s shade, cells ...string) {
 		}
 		cells[i] = cell
 	}
-	_, _ = fmt.Fprintln(t.writer, strings.Join(cells, "\t"))
-	t.shades = append(t.shades, s)
+	return cells
 }
 
 // raw adds a line with a value that is never clipped.

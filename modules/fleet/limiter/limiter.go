@@ -163,20 +163,22 @@ func (l *Limiter) takeLost(h *home, charges []Charge, states []store.LimitState,
 	}
 }
 
-// Reset forgets a key, here and in the store. Other gateways see it within a
-// second, apart from what they have leased.
-func (l *Limiter) Reset(ctx context.Context, key string) error {
-	var err error
+// Reset forgets a key, here and in the store, and tells whether it was known.
+// Other gateways see it within a second, apart from what they have leased.
+// When the store fails the key is forgotten here alone.
+func (l *Limiter) Reset(ctx context.Context, key string) (known bool, err error) {
 	if h := l.home.Load(); h != nil {
-		err = h.limits.Reset(ctx, key)
+		if known, err = h.limits.Reset(ctx, key); err != nil {
+			err = fmt.Errorf("resetting a key of the rate limits: %w", err)
+		}
 	}
-	l.table.forget(key)
-	return err
+	return l.table.forget(key) || known, err
 }
 
 // Top returns the n keys about which this gateway decided most, of those it
-// remembers. It looks at all of them: do not call it per request.
-func (l *Limiter) Top(n int) []Usage { return l.table.top(n) }
+// remembers and that wanted, unless it is nil, agrees to. It looks at all of
+// them: do not call it per request.
+func (l *Limiter) Top(n int, wanted func(policy string) bool) []Usage { return l.table.top(n, wanted) }
 
 // Keys is how many keys the limiter remembers.
 func (l *Limiter) Keys() int { return l.table.size() }

@@ -119,8 +119,11 @@ func TestStates(t *testing.T) {
 			if d := l.Take(t.Context(), []Charge{{policy, []byte("k"), 61}}, states, Local); d != Refused || states[0].RetryAfter >= 0 {
 				t.Errorf("a cost above the burst: %v %+v", d, states[0])
 			}
-			if err := l.Reset(t.Context(), "k"); err != nil {
-				t.Fatal(err)
+			if known, err := l.Reset(t.Context(), "k"); err != nil || !known {
+				t.Fatal(known, err)
+			}
+			if known, err := l.Reset(t.Context(), "k"); err != nil || known {
+				t.Error("forgotten, and known still", err)
 			}
 			if d, state := take(t, l, policy, "k"); d != Allowed || state.Remaining != 59 {
 				t.Errorf("after a reset: %v %+v", d, state)
@@ -231,7 +234,7 @@ func TestUnusedLeasesExpire(t *testing.T) {
 		}
 		time.Sleep(leaseTime)
 		d, _ := take(t, gateways[0], policy, "k")
-		if usage := gateways[0].Top(1); d != Allowed || len(usage) != 1 || usage[0].Allowed != 101 || usage[0].State.Remaining != 999 {
+		if usage := gateways[0].Top(1, nil); d != Allowed || len(usage) != 1 || usage[0].Allowed != 101 || usage[0].State.Remaining != 999 {
 			t.Errorf("%v, usage is %+v", d, usage)
 		}
 	})
@@ -253,8 +256,8 @@ func TestARefusalIsRemembered(t *testing.T) {
 		if r.asked.Load() != asked {
 			t.Errorf("the store was asked %d times more", r.asked.Load()-asked)
 		}
-		if err := gateways[0].Reset(t.Context(), "k"); err != nil {
-			t.Fatal(err)
+		if known, err := gateways[0].Reset(t.Context(), "k"); err != nil || !known {
+			t.Fatal(known, err)
 		}
 		time.Sleep(refusalTime)
 		if d, _ := take(t, gateways[1], policy, "k"); d != Allowed {
@@ -383,7 +386,7 @@ func TestTop(t *testing.T) {
 			take(t, l, policy, fmt.Sprintf("k%03d", i))
 		}
 	}
-	top := l.Top(2)
+	top := l.Top(2, nil)
 	if len(top) != 2 || top[0].Key != "k009" || top[0].Allowed != 5 || top[0].Refused != 4 || top[0].Policy != "test" ||
 		top[0].State.Remaining != 0 || top[0].State.RetryAfter <= 0 || top[1].Key != "k019" {
 		t.Errorf("top is %+v", top)

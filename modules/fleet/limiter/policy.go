@@ -4,10 +4,12 @@
 package limiter
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caddy-federation/caddy-federation/store"
 )
@@ -105,13 +107,16 @@ const MaxKey = store.MaxKey
 const maxKeyText = 192
 
 // ShortenKey makes sure that a key is neither too long for a store nor takes
-// much room: of what stands after begin, at most 192 bytes stay, and of a
-// longer text the rest is its hash. What stands before must be short.
+// much room, and that it is UTF-8, so that people and programs can name it: of
+// what stands after begin, at most 192 bytes stay, and of a longer text, or
+// one that is no UTF-8, the rest is its hash. What stands before must be short.
 func ShortenKey(key []byte, begin int) []byte {
-	if len(key)-begin <= maxKeyText {
+	text := key[begin:]
+	if len(text) <= maxKeyText && utf8.Valid(text) {
 		return key
 	}
-	sum := sha256.Sum256(key[begin:])
-	key = append(key[:begin+maxKeyText/2], '~')
+	sum := sha256.Sum256(text)
+	kept := bytes.ToValidUTF8(text[:min(len(text), maxKeyText/2)], nil)
+	key = append(append(key[:begin], kept...), '~')
 	return hex.AppendEncode(key, sum[:16])
 }

@@ -1,14 +1,10 @@
 package limiter
 
 import (
-	"cmp"
 	"hash/maphash"
 	"math/bits"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/caddy-federation/caddy-federation/store"
 )
 
 // table holds what is known of each key, in shards with a lock each. It is
@@ -191,69 +187,19 @@ func (t *table) size() (n int) {
 	return n
 }
 
-// forget drops a key.
-func (t *table) forget(key string) {
+// forget drops a key, and tells whether it was there.
+func (t *table) forget(key string) bool {
 	s := &t.shards[maphash.String(t.seed, key)%shardCount]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.keys[key]
 	switch {
 	case e == nil:
+		return false
 	case e.flight == nil && e.waiting == 0:
 		delete(s.keys, key)
 	default: // somebody holds it: as if it were new
 		e.arrival, e.recheck, e.leased, e.owed, e.drained = 0, 0, 0, 0, false
 	}
-}
-
-// Usage is how much one key has used, as this gateway knows it.
-type Usage struct {
-	// Policy is the policy's name, Key the whole key.
-	Policy string
-	Key    string
-	// Limit and Burst are the policy's.
-	Limit, Burst int
-	// Allowed and Refused count the decisions of this gateway since it began
-	// to remember the key.
-	Allowed, Refused uint64
-	// State is the key's state now. RetryAfter is 0 unless a cost of 1 is refused.
-	State store.LimitState
-}
-
-// top returns the keys with the most decisions.
-func (t *table) top(n int) []Usage {
-	busier := func(a, b Usage) int {
-		return cmp.Or(cmp.Compare(b.Allowed+b.Refused, a.Allowed+a.Refused), cmp.Compare(a.Key, b.Key))
-	}
-	var found []Usage
-	now := t.now()
-	for i := range t.shards {
-		s := &t.shards[i]
-		s.mu.Lock()
-		for _, e := range s.keys {
-			found = append(found, e.usage(now))
-		}
-		s.mu.Unlock()
-		if len(found) > n { // keeps no more than a shard beside the best
-			slices.SortFunc(found, busier)
-			found = slices.Clip(found[:n])
-		}
-	}
-	slices.SortFunc(found, busier)
-	return found
-}
-
-func (e *entry) usage(now int64) Usage {
-	leased := int(e.leased)
-	if e.expires <= now {
-		leased = 0
-	}
-	need := 0
-	if leased == 0 && e.policy.have(e.arrival, now) == 0 {
-		need = 1
-	}
-	return Usage{
-		Policy: e.policy.Name, Key: e.key, Limit: e.policy.Limit, Burst: e.policy.Burst,
-		Allowed: e.allowed, Refused: e.refused, State: e.policy.state(e.arrival, now, leased, need),
-	}
+	return true
 }
