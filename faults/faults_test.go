@@ -137,7 +137,7 @@ func one(t *testing.T) scene {
 			func() { server.Do("REPLICAOF", "NO", "ONE") }, "read-only replica"},
 		"out of memory": {
 			func() { server.Do("CONFIG", "SET", "maxmemory", "1") },
-			func() { server.Do("CONFIG", "SET", "maxmemory", "0") }, ""},
+			func() { server.Do("CONFIG", "SET", "maxmemory", "0") }, "redis has used its maxmemory"},
 		"latency":                    during(slow, slowly),
 		"a little latency":           during(uneven, ""),
 		"reset":                      during(reset, "closed the connection"),
@@ -179,7 +179,7 @@ func watched(t *testing.T) scene {
 		"failed over":             {f.Failover, taken, ""},
 		"restarted empty at once": {func() { master.Kill(); master.Restart() }, func() {}, ""},
 		"no replica to write to":  {set("min-replicas-to-write", "5"), set("min-replicas-to-write", "0"), "too few replicas"},
-		"out of memory":           {set("maxmemory", "1"), set("maxmemory", "0"), ""},
+		"out of memory":           {set("maxmemory", "1"), set("maxmemory", "0"), "redis has used its maxmemory"},
 	}}
 }
 
@@ -212,7 +212,7 @@ func clustered(t *testing.T) scene {
 		"failed over":             {func() { c.Failover(master) }, taken, ""},
 		"restarted empty at once": {func() { master.Kill(); master.Restart() }, func() {}, ""},
 		"no replica to write to":  {set("min-replicas-to-write", "5"), set("min-replicas-to-write", "0"), "too few replicas"},
-		"out of memory":           {set("maxmemory", "1"), set("maxmemory", "0"), ""},
+		"out of memory":           {set("maxmemory", "1"), set("maxmemory", "0"), "redis has used its maxmemory"},
 	}}
 }
 

@@ -89,7 +89,11 @@ func (a *App) examineStore() HealthCheck {
 	case a.Store() == nil:
 		check.Status, check.Output = HealthFail, "the gateway is still starting"
 	case !state.Usable: // a declared mode, not an outage
-		check.Status, check.Output = HealthWarn, "the store cannot be used since "+state.Since.UTC().Format(documentTime)
+		check.Status, check.Output = HealthWarn, "the store cannot be used since "
+		if state.Full {
+			check.Output = "the store is full and takes nothing since "
+		}
+		check.Output += state.Since.UTC().Format(documentTime)
 		check.ObservedValue, check.ObservedUnit = state.Modes, "mode per feature"
 	}
 	return check

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -16,8 +17,10 @@ import (
 
 // StoreState tells whether the store can be used, and what happens when not.
 type StoreState struct {
-	// Usable is whether the store answered when it was last asked.
+	// Usable is whether the store could be read and written when it was last asked.
 	Usable bool `json:"usable"`
+	// Full is whether it can be read and has no room for what is written.
+	Full bool `json:"full,omitempty"`
 	// Shared is whether other gateways can use the same store.
 	Shared bool `json:"shared"`
 	// Since is when Usable became what it is, on this gateway's clock.
@@ -113,11 +116,11 @@ func (a *App) noteStore(opened store.Store, err error) {
 	was := health.state.Load()
 	now := &StoreState{Usable: err == nil, Shared: opened.Shared(), Since: time.Now()}
 	if err != nil {
-		now.Error = err.Error()
+		now.Error, now.Full = err.Error(), errors.Is(err, store.ErrFull)
 	}
 	if was != nil && was.Usable == now.Usable {
 		now.Since = was.Since
-		if was.Error != now.Error {
+		if was.Error != now.Error || was.Full != now.Full {
 			health.state.CompareAndSwap(was, now)
 		}
 		return

@@ -174,8 +174,8 @@ func TestAFullServerKeepsWhatItHas(t *testing.T) {
 		}
 		tellsNothing(t, err)
 	}
-	if err := s.Ping(t.Context()); err != nil {
-		t.Errorf("a full server is lost: %v", err)
+	if err := s.Ping(t.Context()); !errors.Is(err, store.ErrFull) || !s.allOpen() {
+		t.Errorf("pinging a full server says %v; it is read: %v", err, s.allOpen())
 	}
 	list, err := s.Nodes().List(t.Context())
 	if err != nil || len(list) != 1 || list[0].Slug != "before" {
@@ -187,6 +187,9 @@ func TestAFullServerKeepsWhatItHas(t *testing.T) {
 	}
 	server.Do("CONFIG", "SET", "maxmemory", "0")
 	if err := put("after"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

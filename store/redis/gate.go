@@ -31,11 +31,13 @@ const (
 type gate struct {
 	breaker *breaker.Breaker
 	probe   string // a key that is never there
+	ping    string // a key that pings write
 	fault   atomic.Pointer[error]
 }
 
-func newGate(probe string) *gate {
-	return &gate{breaker: breaker.New(gateFailures, 1, shutFor), probe: probe}
+// newGate makes the gate of a section, whose keys begin with this one.
+func newGate(section string) *gate {
+	return &gate{breaker: breaker.New(gateFailures, 1, shutFor), probe: section + ":probe", ping: section + ":ping"}
 }
 
 func (g *gate) open() bool { return g.breaker.GetState() == breaker.Closed }

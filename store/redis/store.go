@@ -68,7 +68,7 @@ func open(ctx context.Context, config settings, federation string, logger *zap.L
 	}
 	for _, part := range sections {
 		if config.Cluster || len(s.gates) == 0 {
-			s.gates = append(s.gates, newGate(s.key(part, ":probe")))
+			s.gates = append(s.gates, newGate(s.key(part, "")))
 		}
 		s.hook.gates[part] = s.gates[len(s.gates)-1]
 	}
@@ -169,14 +169,35 @@ func (s *Store) why() error {
 	return store.ErrUnavailable
 }
 
-// Ping implements [store.Store]. While a gate is shut it costs nothing.
+// pingSeconds is how long what a ping writes stays.
+const pingSeconds = 10
+
+// Ping implements [store.Store]: it writes a little to each server, because
+// one that has used its memory answers and takes nothing. While a gate is shut
+// it costs nothing.
 func (s *Store) Ping(ctx context.Context) error {
 	const what = "pinging the store"
 	if fault := s.fault(); fault != nil && !s.closed.Load() {
 		return fmt.Errorf("%s: %w", what, fault)
 	}
-	_, err := s.run(ctx, what, clockScript, []string{s.key(meta, "")})
-	return err
+	if err := s.usable(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	for _, g := range s.gates {
+		if err := s.ping(ctx, g); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) ping(ctx context.Context, g *gate) error {
+	bounded, cancel := bound(ctx, s.settings.Timeout)
+	defer cancel()
+	if err := s.command(bounded, "set", g.ping, 1, "ex", pingSeconds).Err(); err != nil {
+		return bounded.plain(ctx, err)
+	}
+	return nil
 }
 
 // Nodes implements [store.Store], and so do the others.
