@@ -14,6 +14,7 @@ import (
 	_ "github.com/caddy-federation/caddy-federation/modules/index"
 	_ "github.com/caddy-federation/caddy-federation/modules/nodeapi"
 	_ "github.com/caddy-federation/caddy-federation/modules/ratelimit"
+	_ "github.com/caddy-federation/caddy-federation/modules/redact"
 	_ "github.com/caddy-federation/caddy-federation/modules/search"
 	_ "github.com/caddy-federation/caddy-federation/store/bolt"
 	_ "github.com/caddy-federation/caddy-federation/store/memory"

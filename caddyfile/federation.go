@@ -12,6 +12,7 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterGlobalOption("federation", parseFederation)
+	httpcaddyfile.RegisterDirectiveOrder("federation_redact", httpcaddyfile.Before, "tracing") // around all others
 	httpcaddyfile.RegisterDirectiveOrder("federation_rate_limit", httpcaddyfile.After, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("federation_auth", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("federation_nodes", httpcaddyfile.Before, "reverse_proxy")

@@ -24,6 +24,10 @@ var sugar string
 //go:embed sugar_admin.caddyfile
 var sugarAdmin string
 
+// sugarFirst keeps credentials out of the logs, also those of requests that go on
+// to the rest of the site.
+const sugarFirst = "federation_redact\n"
+
 // sugarRest ends what is below a prefix: with the prefix taken away, the rest of
 // the site would take the request for one of its own, past what it guards.
 const sugarRest = `handle {
@@ -36,10 +40,10 @@ const sugarRest = `handle {
 //
 //	federation [/prefix/* | @<matcher>]
 //
-// It is the lines of sugar_admin.caddyfile and sugar.caddyfile: with a prefix,
-// below it, with the prefix taken away, and what is not its own there is 404;
-// with a matcher, for the requests that match. Without a prefix all other
-// paths go on to the rest of the site.
+// It is federation_redact and the lines of sugar_admin.caddyfile and
+// sugar.caddyfile: with a prefix, below it, with the prefix taken away, and what
+// is not its own there is 404; with a matcher, for the requests that match.
+// Without a prefix all other paths go on to the rest of the site.
 func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // federation
 	var matcher caddy.ModuleMap
@@ -66,9 +70,9 @@ func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if h.NextBlock(0) {
 		return nil, h.Errf("federation: the site directive takes no block; for other settings write the lines that it stands for, as caddy adapt shows them")
 	}
-	lines := "federation {\n" + sugarAdmin + sugar + "}\n"
+	lines := "federation {\n" + sugarFirst + sugarAdmin + sugar + "}\n"
 	if prefix != "" {
-		lines = "federation {\n" + sugarAdmin + "handle_path " + prefix + " {\n" + sugar + sugarRest + "}\n}\n"
+		lines = "federation {\n" + sugarFirst + sugarAdmin + "handle_path " + prefix + " {\n" + sugar + sugarRest + "}\n}\n"
 	}
 	tokens, err := caddyfile.Tokenize([]byte(lines), h.File())
 	if err != nil {

@@ -322,6 +322,8 @@ func TestEveryMistakeInJSONIsNamed(t *testing.T) {
 // directives whose block stands in a site.
 func TestEveryMistakeInADirectiveIsNamed(t *testing.T) {
 	for _, c := range []struct{ directive, block, says string }{
+		{"federation_redact \"X Y\"", "", `federation_redact: headers: "X Y" is not a header name`},
+		{"federation_redact", "header X", "federation_redact takes no block"},
 		{"federation_auth", "capabilty search", "federation_auth: unknown subdirective capabilty; did you mean capability?"},
 		{"federation_auth", "capability", "capability takes at least one argument"},
 		{"federation_auth", "capability search\ncapability actions", "capability is set twice"},

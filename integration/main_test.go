@@ -43,7 +43,9 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"} {
 		os.Setenv(name, folder)
 	}
-	code := readAlong.report(m.Run())
+	code := m.Run()
+	readAlong.readLog(accessLog())
+	code = readAlong.report(code)
 	os.RemoveAll(folder)
 	os.Exit(code)
 }

@@ -41,9 +41,12 @@ func registryGateway(t testing.TB, block, site string) gateway {
 	}
 }
 http://127.0.0.1:%d {
+	log {
+		output file %s
+	}
 	%s
 }
-`, fleetSecret, enrollSecret, block, port, site))
+`, fleetSecret, enrollSecret, block, port, accessLog(), site))
 	return gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 }
 

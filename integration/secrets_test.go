@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -87,6 +88,23 @@ func (r *responses) check(call, text string) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.leaks = append(r.leaks, call+what)
+	}
+}
+
+// accessLog is the file of the access lines of all gateways with a registry.
+func accessLog() string { return filepath.Join(os.Getenv("HOME"), "access.log") }
+
+// readLog reads a log when all tests have ended.
+func (r *responses) readLog(file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		if !os.IsNotExist(err) {
+			r.leaks = append(r.leaks, err.Error())
+		}
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		r.check("the access log has "+line, line)
 	}
 }
 

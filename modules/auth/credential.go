@@ -2,8 +2,9 @@ package auth
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/redaction"
 )
 
 // The headers that carry a credential, as net/http spells them.
@@ -14,7 +15,7 @@ const (
 
 // credential finds what the caller shows. It is empty when there is nothing.
 func (rules *Rules) credential(r *http.Request) (string, *denial) {
-	if credentialInQuery(r.URL) {
+	if redaction.CredentialInQuery(r.URL.RawQuery) {
 		return "", rules.inQuery()
 	}
 	if rules.laravel {
@@ -72,14 +73,4 @@ func one(rules *Rules, values []string) (string, *denial) {
 		return values[0], nil
 	}
 	return "", rules.ambiguous("many_credentials", "the request shows more than one credential")
-}
-
-// credentialInQuery tells whether a credential stands in the query, where it
-// ends up in logs: as the old fleet has it, or as RFC 6750 section 2.3.
-func credentialInQuery(u *url.URL) bool {
-	if !strings.ContainsAny(u.RawQuery, "_%") { // both names have a _
-		return false
-	}
-	query := u.Query()
-	return query.Has("api_key") || query.Has("access_token")
 }

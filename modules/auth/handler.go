@@ -6,6 +6,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet/redaction"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -21,6 +23,8 @@ type Handler struct {
 	// identity and without looking at the capabilities. One that shows a bad
 	// credential is refused all the same. Default: false.
 	Optional bool `json:"optional,omitempty"`
+
+	guard *redaction.Guard
 }
 
 // CaddyModule returns the Caddy module information.
@@ -31,11 +35,24 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision reads the configuration.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	registerMetrics(ctx)
-	return h.provision(ctx)
+	if err := h.provision(ctx); err != nil {
+		return err
+	}
+	h.guard = redaction.NewGuard(ctx, h.APIKeyHeader)
+	return nil
 }
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !h.guard.Concerns(r) {
+		return h.serve(w, r, next)
+	}
+	return h.guard.Serve(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return h.serve(w, r, next)
+	}))
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	identity, denied := h.authenticate(r)
 	switch {
 	case denied == nil:

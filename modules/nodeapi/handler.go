@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/redaction"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -29,6 +30,7 @@ type Handler struct {
 
 	fleet  *fleet.App
 	logger *zap.Logger
+	guard  *redaction.Guard
 	// closing ends the streams, which would hold up a reload.
 	closing context.Context
 	end     context.CancelFunc
@@ -48,7 +50,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the federation.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
+	h.logger, h.guard = ctx.Logger(), redaction.NewGuard(ctx)
 	var err error
 	if h.fleet, err = fleet.FromContext(ctx); err != nil {
 		return err
@@ -99,6 +101,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if found == nil {
 		return next.ServeHTTP(w, r)
 	}
+	return h.guard.Serve(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return h.answer(w, r, found, compatible)
+	}))
+}
+
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, found methods, compatible bool) error {
 	x := &exchange{w: w, Request: r, trace: fleet.TraceFromRequest(r), caller: fleet.IdentityOf(r), compatible: compatible}
 	w.Header().Set("X-Trace-Id", x.trace.ID)
 	if id := r.Header.Get("X-Request-Id"); id != "" && len(id) <= 128 {
