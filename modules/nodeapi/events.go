@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/problem"
 	"github.com/caddy-federation/caddy-federation/store"
 )
 
@@ -28,6 +29,11 @@ func (h *Handler) events(x *exchange) error {
 	if allowed, err := x.may(mayReadNodes, ""); !allowed {
 		return err
 	}
+	if !h.streams.begin(x.caller.ID) {
+		return x.refuse(&problem.Problem{Status: http.StatusTooManyRequests, Code: "too_many_streams",
+			Detail: fmt.Sprintf("this caller already has %d streams of events open at this gateway", maxStreams)})
+	}
+	defer h.streams.end(x.caller.ID)
 	opened := h.fleet.Store()
 	if opened == nil {
 		return h.fail(x, &fleet.NodeError{Code: fleet.CodeRegistryDown, Detail: "the gateway is still starting"})

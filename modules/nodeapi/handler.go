@@ -34,6 +34,7 @@ type Handler struct {
 	// closing ends the streams, which would hold up a reload.
 	closing context.Context
 	end     context.CancelFunc
+	streams streams
 }
 
 // The capabilities of a caller.
