@@ -16,6 +16,7 @@ type home struct {
 	limits     store.Limits
 	gateways   func() int
 	changed    func(error)
+	repay      func() error // what is owed
 	lost       atomic.Bool
 	operations *atomic.Uint64
 
@@ -40,11 +41,15 @@ const probeKey = "probe"
 // when the store is lost, and with nil when it is back.
 //
 // While the store is lost the limiter does not ask it, except now and then to
-// see whether it is back. What was admitted meanwhile is then debited.
+// see whether it is back. What was admitted meanwhile is debited then, also
+// for keys that nobody asks for again.
 func (l *Limiter) Attach(limits store.Limits, gateways func() int, changed func(error)) (detach func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &home{limits: limits, gateways: gateways, changed: changed, operations: &l.operations, ctx: ctx}
+	h.repay = func() error { return l.repay(h) }
 	l.home.Store(h)
+	// what is owed since before a reload; a failure is one of the store like any other
+	h.start(func() { _ = h.repay() })
 	return func() {
 		l.home.CompareAndSwap(h, nil) // another may have taken its place
 		cancel()
@@ -94,9 +99,10 @@ func (h *home) probe() {
 		}
 		// a step like any other: a store that answers and cannot write is lost
 		_, _, err := h.ask(h.ctx, []store.LimitPolicy{{Key: probeKey, Emission: time.Millisecond, Burst: 1 << 20, Cost: 1}})
-		if err == nil {
+		if err == nil && h.repay() == nil {
 			h.lost.Store(false)
 			h.changed(nil)
+			_ = h.repay() // what was admitted meanwhile; should it fail, the store is lost again
 			return
 		}
 	}

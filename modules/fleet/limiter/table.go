@@ -187,9 +187,11 @@ func (t *table) size() (n int) {
 	return n
 }
 
+func (t *table) shardOf(key string) *shard { return &t.shards[maphash.String(t.seed, key)%shardCount] }
+
 // forget drops a key, and tells whether it was there.
 func (t *table) forget(key string) bool {
-	s := &t.shards[maphash.String(t.seed, key)%shardCount]
+	s := t.shardOf(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.keys[key]
