@@ -16,7 +16,7 @@ const (
 	// repaidAtOnce is how many keys one step in the store pays for.
 	repaidAtOnce = 64
 	// maxRepayments is how often a step is tried again with less, when others
-	// take of the keys meanwhile.
+	// take of the keys meanwhile, and all of it, when others ask for the keys.
 	maxRepayments = 4
 )
 
@@ -45,9 +45,25 @@ func (t *table) debts(most int) []debt {
 
 // repay pays what is owed, in a few steps. It fails when the store does.
 func (l *Limiter) repay(h *home) error {
-	for batch := range slices.Chunk(l.table.debts(maxRepaid), repaidAtOnce) {
-		if err := l.repayBatch(h, batch); err != nil {
-			return err
+	for range maxRepayments {
+		var others []*flight
+		for batch := range slices.Chunk(l.table.debts(maxRepaid), repaidAtOnce) {
+			flying, err := l.repayBatch(h, batch)
+			if err != nil {
+				return err
+			}
+			others = append(others, flying...)
+		}
+		if len(others) == 0 {
+			return nil
+		}
+		// they may take it along, or fail: those of a config that a reload ends
+		for _, f := range others {
+			select {
+			case <-f.done:
+			case <-h.ctx.Done():
+				return h.ctx.Err()
+			}
 		}
 	}
 	return nil
@@ -59,13 +75,18 @@ type repayment struct {
 	order store.LimitPolicy
 }
 
-func (l *Limiter) repayBatch(h *home, batch []debt) error {
+// repayBatch is one step. It returns the flights of the keys that it left out.
+func (l *Limiter) repayBatch(h *home, batch []debt) (flying []*flight, err error) {
 	f := &flight{done: make(chan struct{})}
 	paying := make([]repayment, 0, len(batch))
 	for _, d := range batch {
 		s := l.table.shardOf(d.key)
 		s.mu.Lock()
-		if e := s.keys[d.key]; e != nil && e.flight == nil && e.owed > 0 { // one in flight takes it along
+		switch e := s.keys[d.key]; {
+		case e == nil || e.owed <= 0:
+		case e.flight != nil:
+			flying = append(flying, e.flight)
+		default:
 			e.flight = f
 			paying = append(paying, repayment{e, e.policy.order(e.key, min(int(e.owed), e.policy.Burst))})
 		}
@@ -86,7 +107,7 @@ func (l *Limiter) repayBatch(h *home, batch []debt) error {
 	}
 	f.failed = err != nil && h.ctx.Err() == nil
 	close(f.done)
-	return err
+	return flying, err
 }
 
 // pay debits, of each key as much as fits, and tells what it debited.
