@@ -160,6 +160,8 @@ func TestEveryMistakeInRateLimitsIsNamed(t *testing.T) {
 		{"headers some", "is not draft, legacy, both or off"},
 		{"on_store_failure panic", "is not local, open or closed"},
 		{"shadow on", "takes no argument"},
+		{"on_refusal", "on_refusal takes one argument"},
+		{"on_refusal body", "is not answer or error"},
 		{strings.Repeat("policy a {\n limit 1 1m\n}\n", 2), "set twice"},
 	} {
 		_, err := adapt(limited(8080, "", c.limit, "respond hello"))

@@ -30,6 +30,7 @@ func init() {
 //	        per_path
 //	    }
 //	    on_store_failure local | open | closed
+//	    on_refusal       answer | error
 //	    headers          draft | legacy | both | off
 //	    shadow
 //	}
@@ -38,7 +39,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	block := subdirective.New("federation_rate_limit", "policy", "on_store_failure", "headers", "shadow")
+	block := subdirective.New("federation_rate_limit", "policy", "on_store_failure", "on_refusal", "headers", "shadow")
 	for d.NextBlock(0) {
 		var err error
 		switch d.Val() {
@@ -48,6 +49,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if h.OnStoreFailure, err = block.Value(d); err == nil {
 				if _, wrong := limiter.ParseFailure(h.OnStoreFailure); wrong != nil {
 					return d.Errf("on_store_failure: %v", wrong)
+				}
+			}
+		case "on_refusal":
+			if h.OnRefusal, err = block.Value(d); err == nil {
+				if wrong := checkOnRefusal(h.OnRefusal); wrong != nil {
+					return d.WrapErr(wrong)
 				}
 			}
 		case "headers":

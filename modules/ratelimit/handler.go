@@ -34,6 +34,11 @@ type Handler struct {
 	// (everything passes) or closed (nothing does, with status 503).
 	// Default: what the federation says, else local.
 	OnStoreFailure string `json:"on_store_failure,omitempty"`
+	// OnRefusal is who writes the answer to a request that is refused: answer
+	// (this handler, as application/problem+json or as the old fleet reads it)
+	// or error (the site's handle_errors, with status 429 or 503, the header
+	// fields set, and the placeholders of the refusal). Default: answer.
+	OnRefusal string `json:"on_refusal,omitempty"`
 	// Headers tells callers how they stand: draft (RateLimit-Policy and
 	// RateLimit), legacy (X-RateLimit-Limit and X-RateLimit-Remaining), both
 	// or off. Default: both.
@@ -72,7 +77,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		names[p.Name] = true
 	}
-	var err error
+	err := checkOnRefusal(h.OnRefusal)
+	if err != nil {
+		return err
+	}
 	if h.headers, err = newHeaders(h.Headers, h.Policies); err != nil {
 		return err
 	}
@@ -138,7 +146,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		h.metrics.count(decisionUnavailable, nil)
 		scratches.Put(s)
-		return refuseUnavailable(w, r)
+		return h.refuse(w, r, unavailable(r))
 	case limiter.Left:
 		scratches.Put(s)
 		return caddyhttp.Error(statusClientClosed, context.Cause(r.Context()))
@@ -152,7 +160,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.metrics.count(decisionRefused, states)
 		h.headers.refused(w.Header(), states)
 		scratches.Put(s)
-		return refusal.write(w, r)
+		if h.OnRefusal != refusalError && compatible(r) {
+			return refusal.writeCompatible(w)
+		}
+		return h.refuse(w, r, refusal.problem())
 	}
 	scratches.Put(s)
 	return next.ServeHTTP(w, r)

@@ -389,6 +389,7 @@ func TestBadConfigs(t *testing.T) {
 		{`{"policies":[{"name":"a","limit":1,"window":"1m"},{"name":"a","limit":1,"window":"1m"}]}`, "twice"},
 		{`{"policies":[{"name":"a","limit":1,"window":"1m"}],"headers":"some"}`, "headers"},
 		{`{"policies":[{"name":"a","limit":1,"window":"1m"}],"on_store_failure":"panic"}`, "on_store_failure"},
+		{`{"policies":[{"name":"a","limit":1,"window":"1m"}],"on_refusal":"body"}`, "on_refusal"},
 	} {
 		base, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
 		if err != nil {

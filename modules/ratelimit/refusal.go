@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
@@ -44,7 +46,7 @@ func (h *Handler) refusal(s *scratch) refusal {
 // have been: with policy, key, retry_after_ms and shadow.
 const EventExceeded = fleet.EventPrefix + "rate_limit_exceeded"
 
-// report tells those who want to know, and the handlers of errors and logs by
+// report tells those who want to know, and handlers of errors and logs by
 // {http.federation_rate_limit.exceeded.name}, .key and .retry_after (seconds).
 func (h *Handler) report(repl *caddy.Replacer, f refusal) {
 	const prefix = "http.federation_rate_limit.exceeded."
@@ -62,31 +64,60 @@ func (h *Handler) report(repl *caddy.Replacer, f refusal) {
 	}
 }
 
-// compatible tells whether a request is one of the old fleet's.
-func compatible(r *http.Request) bool { return strings.Contains(r.URL.Path, "/api/ai-engine/") }
+// Who writes the answer to a refused request.
+const (
+	refusalAnswer = "answer"
+	refusalError  = "error"
+)
 
-// write answers 429.
-func (f refusal) write(w http.ResponseWriter, r *http.Request) error {
-	wait := "a request of this cost never fits"
-	if f.retryAfter > 0 {
-		wait = fmt.Sprintf("try again in %d s", seconds(f.retryAfter))
+func checkOnRefusal(word string) error {
+	if word != "" && word != refusalAnswer && word != refusalError {
+		return fmt.Errorf("on_refusal: %q is not answer or error", word)
 	}
-	if compatible(r) {
-		return f.writeCompatible(w, "Too many requests. "+strings.ToUpper(wait[:1])+wait[1:]+".")
+	return nil
+}
+
+// refuse answers, or leaves that to the site's handle_errors.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, p problem.Problem) error {
+	if h.OnRefusal != refusalError {
+		return p.Write(w, r)
 	}
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds(p.RetryAfter), 10))
+	}
+	return caddyhttp.Error(p.Status, errors.New(p.Detail))
+}
+
+// compatible tells whether a request is one of the old fleet's.
+func compatible(r *http.Request) bool {
+	path := cleanPath(r.URL.Path)
+	return strings.Contains(path, "/api/ai-engine/") || strings.HasSuffix(path, "/api/ai-engine")
+}
+
+// wait says when to come again.
+func (f refusal) wait() string {
+	if f.retryAfter == 0 {
+		return "a request of this cost never fits"
+	}
+	return fmt.Sprintf("try again in %d s", seconds(f.retryAfter))
+}
+
+// problem is the answer with status 429.
+func (f refusal) problem() problem.Problem {
 	return problem.Problem{
 		Status: http.StatusTooManyRequests, Code: "rate_limited", RetryAfter: f.retryAfter,
-		Detail: fmt.Sprintf("more than %d in %v by the policy %q: %s", f.policy.Limit, time.Duration(f.policy.Window), f.policy.Name, wait),
-	}.Write(w, r)
+		Detail: fmt.Sprintf("more than %d in %v by the policy %q: %s", f.policy.Limit, time.Duration(f.policy.Window), f.policy.Name, f.wait()),
+	}
 }
 
 // writeCompatible answers as the old nodes do.
-func (f refusal) writeCompatible(w http.ResponseWriter, message string) error {
+func (f refusal) writeCompatible(w http.ResponseWriter) error {
+	wait := f.wait()
 	text, err := json.Marshal(struct {
 		Error      string `json:"error"`
 		Message    string `json:"message"`
 		RetryAfter int64  `json:"retry_after"`
-	}{http.StatusText(http.StatusTooManyRequests), message, seconds(f.retryAfter)})
+	}{http.StatusText(http.StatusTooManyRequests), "Too many requests. " + strings.ToUpper(wait[:1]) + wait[1:] + ".", seconds(f.retryAfter)})
 	if err != nil {
 		return err
 	}
@@ -102,10 +133,10 @@ func (f refusal) writeCompatible(w http.ResponseWriter, message string) error {
 	return err
 }
 
-// refuseUnavailable answers when limits cannot be checked and must be.
-func refuseUnavailable(w http.ResponseWriter, r *http.Request) error {
+// unavailable is the answer when limits cannot be checked and must be.
+func unavailable(r *http.Request) problem.Problem {
 	return problem.Problem{
 		Status: http.StatusServiceUnavailable, Code: "rate_limit_unavailable", RetryAfter: time.Second,
 		Detail: "rate limits cannot be checked now", Compatible: compatible(r),
-	}.Write(w, r)
+	}
 }
