@@ -20,7 +20,7 @@ import (
 // levels, and returns where it listens and their lines so far by logger.
 func loggedSite(t *testing.T, block, site string) (gateway, func() map[string][]map[string]any) {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "logged-site")
+	folder, err := os.MkdirTemp(os.Getenv("HOME"), "logged-site")
 	if err != nil {
 		t.Fatal(err)
 	}
