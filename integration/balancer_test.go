@@ -255,3 +255,42 @@ func TestEveryMistakeInAProxyIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestARetryAfterPausesTheNodeThatTheGatewaySignedFor: what a node tells one
+// client to wait is that client's alone, what it tells the gateway is for all.
+func TestARetryAfterPausesTheNodeThatTheGatewaySignedFor(t *testing.T) {
+	var asked atomic.Int64
+	limited := node(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/work" {
+			return // a check
+		}
+		asked.Add(1)
+		w.Header().Set("Retry-After", "60")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	port := freePort(t)
+	signing := "{\ndynamic federation\nlb_policy federation\ntransport federation {\ncredentials on\n}\n}"
+	load(t, proxying(port, "key main hs256 a-secret-of-more-than-thirty-two-bytes\nnode limited "+limited+" {\ndialect json {\npath /work\n}\nbudget 1000 1m\n}", ours, signing))
+	n := running(t).Snapshot().Node("limited")
+	get := func(site string) int {
+		response, err := http.Get(address(port, site+"/work"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	for range 3 {
+		if status := get("/a"); status != 429 || n.PausedFor() != 0 || n.Refusal() != "" {
+			t.Fatalf("the client's own limit: status %d, paused for %v, refusal %q", status, n.PausedFor(), n.Refusal())
+		}
+	}
+	if status := get("/b"); status != 429 || n.PausedFor() < 50*time.Second || n.Refusal() != fleet.ReasonPaused {
+		t.Fatalf("the gateway's limit: status %d, paused for %v, refusal %q", status, n.PausedFor(), n.Refusal())
+	}
+	for _, site := range []string{"/a", "/b"} {
+		if status := get(site); status != 503 || asked.Load() != 4 {
+			t.Errorf("%s while it is paused: status %d, asked %d times", site, status, asked.Load())
+		}
+	}
+}

@@ -17,6 +17,7 @@ type flight struct {
 	ctx    context.Context
 	target *target
 	ticket fleet.Ticket
+	signed bool // the gateway's credentials went along
 	start  time.Time
 	upload upload
 	answer download
@@ -55,7 +56,7 @@ func (f *flight) failed(err error) {
 func (f *flight) answered(response *http.Response) bool {
 	now := time.Now()
 	result := fleet.ResultOfResponse(response, f.latency(now))
-	f.ticket.Answered(result)
+	f.ticket.Answered(result, f.signed)
 	failed := false
 	switch result.Outcome {
 	case fleet.OutcomeOK:

@@ -179,6 +179,7 @@ func (t *Transport) send(req *http.Request, f *flight) (*http.Response, error) {
 			sent = true
 			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(err))
 		}
+		f.signed = t.Credentials
 		if own := node.OwnTransport(); own != nil {
 			inner, foreign = own, true
 		}

@@ -120,6 +120,13 @@ func (n *Node) spend(ctx context.Context, path string) error {
 	}
 }
 
+// obey pauses the member for as long as a throttling answer asks for.
+func (m *member) obey(r *Result) {
+	if r.Outcome == OutcomeThrottled && r.RetryAfter > 0 {
+		m.pause(time.Now().Add(min(r.RetryAfter, MaxRetryAfter)))
+	}
+}
+
 // pause keeps calls from the member until then. An earlier end than the one
 // it has changes nothing.
 func (m *member) pause(until time.Time) {

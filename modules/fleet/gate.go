@@ -195,9 +195,7 @@ func (t Ticket) Done(r Result) {
 		return
 	}
 	t.gate.member.load.end(r.Outcome, r.Latency)
-	if r.Outcome == OutcomeThrottled && r.RetryAfter > 0 {
-		t.gate.member.pause(time.Now().Add(min(r.RetryAfter, MaxRetryAfter)))
-	}
+	t.gate.member.obey(&r)
 	t.gate.member.history.note(&r, t.start+r.Latency)
 	if t.era != nil {
 		t.gate.member.circuit.finish(&t, &r)

@@ -14,9 +14,15 @@ import (
 // Answered gives the verdict on a call by the header of its answer. The call
 // keeps its place in the bulkhead until [Ticket.End] or [Ticket.Broke], one of
 // which must follow, once. r.Latency may leave out what was not the node's time.
-func (t Ticket) Answered(r Result) {
+// signed tells whether the call was made in the gateway's name ([Node.Direct]
+// with credentials): then a Retry-After is meant for the gateway and pauses the
+// node, else for the one client whose request it was.
+func (t Ticket) Answered(r Result, signed bool) {
 	if t.gate == nil {
 		return
+	}
+	if signed {
+		t.gate.member.obey(&r)
 	}
 	t.gate.member.load.record(r.Outcome, r.Latency)
 	t.gate.member.history.note(&r, time.Since(epoch))

@@ -105,7 +105,7 @@ func TestAProxiedCallKeepsItsPlace(t *testing.T) {
 		return ticket
 	}
 	ticket := admit()
-	ticket.Answered(Result{Outcome: OutcomeOK, Status: 200, Latency: time.Millisecond})
+	ticket.Answered(Result{Outcome: OutcomeOK, Status: 200, Latency: time.Millisecond}, false)
 	if _, err := gate.Admit(t.Context(), time.Now()); err == nil || gate.InFlight() != 1 {
 		t.Errorf("after the header: %v, %d in flight", err, gate.InFlight())
 	}
@@ -125,7 +125,7 @@ func TestAProxiedCallKeepsItsPlace(t *testing.T) {
 	if _, err := gate.AdmitLastResort(time.Now()); err == nil {
 		t.Error("the bulkhead does not hold")
 	}
-	ticket.Answered(Result{Outcome: OutcomeOK, Status: 200})
+	ticket.Answered(Result{Outcome: OutcomeOK, Status: 200}, false)
 	ticket.End()
 	if err := gate.Force("open", "", "", 0); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestAProxiedCallKeepsItsPlace(t *testing.T) {
 		t.Errorf("forced open: %v, %d in flight", err, gate.InFlight())
 	}
 	var none Ticket
-	none.Answered(Result{})
+	none.Answered(Result{}, false)
 	none.Broke(Result{})
 	none.End()
 }
@@ -151,7 +151,7 @@ func TestProxiedCallsAreInTheLastHour(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ticket.Answered(r)
+		ticket.Answered(r, false)
 		ticket.End()
 	}
 	recent := n.Recent()
@@ -163,7 +163,7 @@ func TestProxiedCallsAreInTheLastHour(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticket.Answered(ResultOfResponse(&http.Response{StatusCode: 200}, time.Millisecond))
+	ticket.Answered(ResultOfResponse(&http.Response{StatusCode: 200}, time.Millisecond), false)
 	ticket.Broke(ResultOfError(t.Context(), io.ErrUnexpectedEOF, 0))
 	if recent := n.Recent(); recent.Failed != 2 || recent.LastError.Reason != "the node closed the connection before the answer was complete" {
 		t.Errorf("%+v", recent)
