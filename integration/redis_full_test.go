@@ -23,8 +23,9 @@ func TestAFullRedisIsTold(t *testing.T) {
 		"store memory", "store redis "+server.URL()+" {\n timeout 2s\n}",
 		"level ERROR", "level INFO\n output file "+log,
 		"\tfederation_search", "\tmetrics /metrics\n\tfederation_nodes\n\tfederation_rate_limit /v1/search {\n policy full {\n limit 1000 1h\n}\n}\n\tfederation_search",
-	).Replace(federation(port, "node one "+one+" {\n dialect gateway\n}", ""))
-	load(t, text)
+	).Replace(federation(port, "key main hs256 \""+strings.Repeat("k", 40)+"\"\nnode one "+one+" {\n dialect gateway\n}", ""))
+	o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	load(t, strings.Replace(text, "admin off", "admin "+o.address, 1))
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 	usable := func(expected bool, health, says string) {
 		t.Helper()
@@ -58,6 +59,12 @@ func TestAFullRedisIsTold(t *testing.T) {
 	search()
 	if state := fleet.Running("test").StoreState(); !state.Full || !strings.Contains(state.Error, "redis has used its maxmemory") {
 		t.Errorf("%+v", state)
+	}
+	if r := o.expect(3, "", "token", "issue", "one"); !strings.Contains(r.errout, "the store is full") {
+		t.Errorf("%+v", r)
+	}
+	if r := o.expect(5, "", "health"); strings.Contains(r.out, "map[") || !strings.Contains(r.out, "the store is full and takes nothing since") || !strings.Contains(r.out, "store: rate_limit full") {
+		t.Errorf("health shows %s", r.out)
 	}
 	server.Do("CONFIG", "SET", "maxmemory", "0")
 	usable(true, "pass", "")

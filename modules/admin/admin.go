@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/store"
 )
 
 func init() { caddy.RegisterModule(new(API)) }
@@ -162,6 +163,10 @@ func apiError(err error) error {
 		return known
 	case errors.As(err, &node):
 		return caddy.APIError{HTTPStatus: node.Status(), Err: err, Message: node.Error()}
+	case errors.Is(err, store.ErrFull):
+		return unavailable(err, "the store is full and takes nothing")
+	case errors.Is(err, store.ErrUnavailable):
+		return unavailable(err, "the store cannot be used")
 	case errors.Is(err, context.DeadlineExceeded):
 		return caddy.APIError{HTTPStatus: http.StatusGatewayTimeout, Err: err, Message: "it took too long"}
 	default:

@@ -126,6 +126,8 @@ func pathFault(err error) string {
 		return "redis refuses the connection"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "redis closed the connection"
+	case certificateFault(err) != "":
+		return certificateFault(err)
 	case strings.Contains(err.Error(), "tls:"), strings.Contains(err.Error(), "x509:"):
 		return "redis cannot be reached through TLS"
 	case strings.Contains(err.Error(), "sentinel"):

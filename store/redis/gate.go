@@ -33,6 +33,9 @@ type gate struct {
 	probe   string // a key that is never there
 	ping    string // a key that pings write
 	fault   atomic.Pointer[error]
+	// diagnosis is what a failure without words of its own means, until the
+	// server was used once. Only the keeper has it, once the store is open.
+	diagnosis error
 }
 
 // newGate makes the gate of a section, whose keys begin with this one.
@@ -172,7 +175,12 @@ func (s *Store) retry(ctx context.Context) {
 			bounded, cancel := context.WithTimeout(ctx, tryTimeout)
 			defer cancel()
 			err := s.handshake(bounded, g)
-			if err != nil && ctx.Err() == nil {
+			switch {
+			case err == nil:
+				g.diagnosis = nil
+			case ctx.Err() == nil && g.diagnosis != nil && code(err) == "":
+				g.blame(g.diagnosis)
+			case ctx.Err() == nil:
 				g.blame(err)
 			}
 			return err

@@ -30,6 +30,9 @@ func (s *Store) handshake(ctx context.Context, g *gate) error {
 	if err != nil && strings.Contains(err.Error(), "cluster support disabled") {
 		return errNoCluster
 	}
+	if noDatabase(err) {
+		return refusal(fmt.Sprintf("the server has no database %d, the number at the end of the url", s.settings.DB))
+	}
 	if err != nil {
 		return err
 	}

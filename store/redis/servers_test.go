@@ -223,6 +223,7 @@ func TestAServerThatCannotBeTheStoreIsRefused(t *testing.T) {
 		"Cluster":             {settings{Addresses: []string{node.Addr}}, "node of a Cluster"},
 		"no Cluster":          {settings{Addresses: []string{open.Addr}, Cluster: true}, "not a node of a Cluster"},
 		"newer format":        {settings{Addresses: []string{newer.Addr}}, "damaged or foreign"},
+		"no such database":    {settings{Addresses: []string{open.Addr}, DB: 99}, "has no database 99"},
 		"missing permissions": {settings{Addresses: []string{limited.Addr}, Username: "fleet", Password: "secret"}, "lacks a permission"},
 	} {
 		t.Run(name, func(t *testing.T) {

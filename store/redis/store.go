@@ -109,6 +109,10 @@ func (s *Store) greet(ctx context.Context, g *gate) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("store redis: %w", err)
 	}
+	err = s.diagnose(ctx, err)
+	if errors.Is(err, errTLS) || errors.Is(err, errNoTLS) {
+		g.diagnosis = err
+	}
 	final, told := explain(err)
 	if final {
 		return told

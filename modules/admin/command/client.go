@@ -84,7 +84,7 @@ func decode(answer []byte, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
-		return &failure{exitFailed, errors.New("the admin endpoint's answer is not what was expected: is it of another version?")}
+		return &failure{exitUnreachable, errors.New("the answer is not what was expected: is the address that of Caddy's admin endpoint, and of this version?")}
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func refusal(status int, answer []byte) error {
 		if status == http.StatusNotFound {
 			return &failure{exitUnreachable, errors.New("the Caddy that answers has no federation in it: build it with this module")}
 		}
-		body.Error = fmt.Sprintf("the admin endpoint answered with HTTP %d", status)
+		return &failure{exitUnreachable, fmt.Errorf("what answers, with HTTP %d, is not Caddy's admin endpoint", status)}
 	}
 	code := exitUsage
 	switch status {

@@ -199,12 +199,25 @@ func (s *session) printHealth(h fleet.HealthDocument) error {
 	t.row(shades[h.Status], "federation "+h.Federation, h.Status, "", h.Output)
 	for _, name := range slices.Sorted(maps.Keys(h.Checks)) {
 		for _, check := range h.Checks[name] {
-			value := ""
-			if check.ObservedValue != nil {
-				value = strings.TrimSpace(fmt.Sprint(check.ObservedValue) + " " + check.ObservedUnit)
+			t.row(shades[check.Status], name, check.Status, observed(check), check.Output)
+			for _, feature := range slices.Sorted(maps.Keys(modes(check))) {
+				t.row(shadeFaint, name+": "+feature, "", fmt.Sprint(modes(check)[feature]), "")
 			}
-			t.row(shades[check.Status], name, check.Status, value, check.Output)
 		}
 	}
 	return t.flush()
+}
+
+// observed is the value of a check in words; modes have lines of their own.
+func observed(check fleet.HealthCheck) string {
+	if check.ObservedValue == nil || modes(check) != nil {
+		return ""
+	}
+	return strings.TrimSpace(fmt.Sprint(check.ObservedValue) + " " + check.ObservedUnit)
+}
+
+// modes are what features do while the store cannot be used.
+func modes(check fleet.HealthCheck) map[string]any {
+	of, _ := check.ObservedValue.(map[string]any)
+	return of
 }

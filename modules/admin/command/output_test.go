@@ -71,6 +71,11 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("HTTP %d: %d, expected %d", status, got, code)
 		}
 	}
+	for _, status := range []int{400, 401, 404, 418, 500, 502} { // some other server
+		if got := exitCode(refusal(status, []byte(`<html>`))); got != exitUnreachable {
+			t.Errorf("HTTP %d of somebody: %d, expected %d", status, got, exitUnreachable)
+		}
+	}
 	for n, code := range map[int]int{0: exitOK, 1: exitPartial, 3: exitFailed} {
 		if got := exitCode(someFailed(n, 3)); got != code {
 			t.Errorf("%d of 3: %d, expected %d", n, got, code)
