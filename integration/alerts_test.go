@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -197,15 +196,9 @@ func TestTwoGatewaysTellOnce(t *testing.T) {
 	server := redistest.Start(t)
 	r := receiveAlerts(t)
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var processes []*exec.Cmd
 	for i := range 2 {
-		folder := t.TempDir()
-		file := filepath.Join(folder, "Caddyfile")
-		text := fmt.Sprintf(`{
+		process := another(t, fmt.Sprintf(`{
 	admin off
 	log {
 		level ERROR
@@ -227,16 +220,7 @@ func TestTwoGatewaysTellOnce(t *testing.T) {
 		}
 	}
 }
-`, server.URL(), "http://"+address, r.url, alertSecret)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		process := exec.CommandContext(t.Context(), program, "run", "--config", file, "--adapter", "caddyfile")
-		process.Env = append(os.Environ(), asCaddy+"=1", "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder)
-		process.Stderr = os.Stderr
-		if err := process.Start(); err != nil {
-			t.Fatal(err)
-		}
+`, server.URL(), "http://"+address, r.url, alertSecret))
 		processes = append(processes, process)
 		t.Logf("gateway %d is process %d", i, process.Process.Pid)
 	}

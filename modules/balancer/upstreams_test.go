@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
 const together = `{"dynamic_upstreams":{"source":"federation"%s},"transport":{"protocol":"federation"%s},
@@ -186,6 +189,50 @@ func TestCredentials(t *testing.T) {
 		if err := app.Stop(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestOnlyAnswersToTheGatewayPause: a limit that a node holds against one
+// caller is not one against all.
+func TestOnlyAnswersToTheGatewayPause(t *testing.T) {
+	for _, c := range []struct {
+		name, transport, retryAfter string
+		status                      int
+		paused                      bool
+	}{
+		{"a caller's 429", "", "30", 429, false},
+		{"a caller's 503", "", "30", 503, false},
+		{"our 429", `,"credentials":true`, "30", 429, true},
+		{"our 503", `,"credentials":true`, "30", 503, true},
+		{"a 429 that asks for nothing", `,"credentials":true`, "", 429, false},
+		{"a 503 that asks for nothing", `,"credentials":true`, "", 503, false},
+		{"a 500", `,"credentials":true`, "30", 500, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var asked atomic.Int64
+			address := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+				asked.Add(1)
+				if c.retryAfter != "" {
+					w.Header().Set("Retry-After", c.retryAfter)
+				}
+				w.WriteHeader(c.status)
+			})
+			p := serve(t, fmt.Sprintf(together, "", c.transport, ""), node("a", "http://"+address, `"credentials":{"type":"bearer","value":"secret"}`))
+			if status := p.get(http.MethodPost); status != c.status {
+				t.Fatalf("status %d", status)
+			}
+			refusal := p.handler.DynamicUpstreams.(*Upstreams).app.Snapshot().Node("a").Refusal()
+			if (refusal == fleet.ReasonPaused) != c.paused {
+				t.Errorf("the refusal is %q", refusal)
+			}
+			expected, calls := c.status, int64(2)
+			if c.paused { // nobody else is left, and it is not the last resort
+				expected, calls = 503, 1
+			}
+			if status := p.get(http.MethodPost); status != expected || asked.Load() != calls {
+				t.Errorf("status %d, and the node was asked %d times", status, asked.Load())
+			}
+		})
 	}
 }
 

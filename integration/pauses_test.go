@@ -1,0 +1,143 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-federation/caddy-federation/store/redistest"
+)
+
+// another starts a gateway that is a process of its own, until the test ends.
+func another(t testing.TB, caddyfile string) *exec.Cmd {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	file := filepath.Join(folder, "Caddyfile")
+	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	process := exec.CommandContext(t.Context(), program, "run", "--config", file, "--adapter", "caddyfile")
+	process.Env = append(os.Environ(), asCaddy+"=1", "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder)
+	process.Stderr = os.Stderr
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = process.Process.Kill(); _ = process.Wait() })
+	return process
+}
+
+// pausing is a gateway that signs what it proxies below /ours, and passes on
+// what callers send below /theirs, to a node each.
+func pausing(port int, redis, node string) string {
+	return fmt.Sprintf(`{
+	admin off
+	auto_https off
+	grace_period 2s
+	log {
+		level ERROR
+	}
+	federation test {
+		store redis %s {
+			timeout 500ms
+		}
+		health off
+		breaker off
+		node_defaults {
+			credentials bearer gateway
+		}
+		node ours %[2]s
+		node theirs %[2]s
+	}
+}
+http://127.0.0.1:%[3]d {
+	handle /ours {
+		reverse_proxy {
+			dynamic federation {
+				nodes ours
+			}
+			lb_policy federation
+			transport federation {
+				credentials on
+			}
+		}
+	}
+	handle /theirs {
+		reverse_proxy {
+			dynamic federation {
+				nodes theirs
+			}
+			lb_policy federation
+			transport federation
+		}
+	}
+}
+`, redis, node, port)
+}
+
+// TestAProxiedRetryAfterPausesEverywhere: a node that has enough of the
+// gateways is left alone by all of them, and one that has enough of a caller
+// by nobody else.
+func TestAProxiedRetryAfterPausesEverywhere(t *testing.T) {
+	server := redistest.Start(t)
+	var asked [2]atomic.Int64 // by the gateways, by callers
+	var full atomic.Bool
+	url := node(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer gateway" {
+			asked[0].Add(1)
+		} else {
+			asked[1].Add(1)
+		}
+		if full.Load() {
+			w.Header().Set("Retry-After", "120")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+	})
+	ports := [2]int{freePort(t), freePort(t)}
+	another(t, pausing(ports[1], server.URL(), url))
+	load(t, pausing(ports[0], server.URL(), url))
+	ask := func(gateway int, path string) int {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d%s", ports[gateway], path), strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer caller")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0 // it is still starting
+		}
+		defer response.Body.Close()
+		_, _ = io.Copy(io.Discard, response.Body)
+		return response.StatusCode
+	}
+	within(t, time.Minute, "both gateways serve", func() bool {
+		return ask(0, "/ours") == 200 && ask(1, "/ours") == 200 && ask(0, "/theirs") == 200 && ask(1, "/theirs") == 200
+	})
+	full.Store(true)
+	if theirs, ours := ask(0, "/theirs"), ask(0, "/ours"); theirs != 429 || ours != 429 {
+		t.Fatalf("the answers of the node became %d and %d", theirs, ours)
+	}
+	if status := ask(0, "/ours"); status != 503 {
+		t.Errorf("the gateway that was told to wait goes on: %d", status)
+	}
+	within(t, 30*time.Second, "the other gateway pauses too", func() bool { return ask(1, "/ours") == 503 })
+	before := asked[0].Load()
+	for gateway := range 2 {
+		if ours, theirs := ask(gateway, "/ours"), ask(gateway, "/theirs"); ours != 503 || theirs != 429 {
+			t.Errorf("gateway %d: %d to calls of the gateways, and %d to a caller", gateway, ours, theirs)
+		}
+	}
+	if asked[0].Load() != before {
+		t.Error("a paused node was asked")
+	}
+}
