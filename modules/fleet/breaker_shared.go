@@ -141,8 +141,12 @@ func (s *sharer) attach(ctx context.Context) error {
 func (s *sharer) run(ctx context.Context, changes <-chan struct{}) {
 	ticker := time.NewTicker(breakerPoll)
 	defer ticker.Stop()
+	sweeps := time.NewTicker(breakerSweep)
+	defer sweeps.Stop()
 	for {
 		select {
+		case <-sweeps.C:
+			s.tidy(ctx)
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), breakerFlush)
 			defer cancel()

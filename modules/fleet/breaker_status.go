@@ -23,7 +23,8 @@ type BreakerStatus struct {
 	Reason string `json:"reason,omitempty"`
 	// Actor is who forced or reset it.
 	Actor string `json:"actor,omitempty"`
-	// Share is the share of calls that is let through, from 0 to 1.
+	// Share is the share of calls that is let through, from 0 to 1: 0 also
+	// while trial calls alone are.
 	Share float64 `json:"share"`
 	// Shadow is set when it only counts.
 	Shadow bool `json:"shadow,omitempty"`
@@ -63,6 +64,9 @@ func (g *Gate) Breaker() BreakerStatus {
 		Share: g.Share(), Shadow: rules.Shadow, Alone: e.alone && c.home.attached.Load() != nil, Opens: e.state.Opens, Successes: e.state.Successes,
 		Window:  e.window.Counts(rules, time.Since(epoch)),
 		Refused: c.refused.Load(), Guarded: c.guarded.Load(),
+	}
+	if !rules.Shadow && g.TrialDue() {
+		status.Share = 0
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -81,8 +81,8 @@ func TestBreakerWayThroughItsPhases(t *testing.T) {
 		}
 		time.Sleep(5600 * time.Millisecond) // the longest first open time
 		expect(t, a, breaker.HalfOpen)
-		if !a.TrialDue() || a.Refusal() != "" {
-			t.Errorf("half-open: %q", a.Refusal())
+		if !a.TrialDue() || a.Refusal() != "" || a.Breaker().Share != 0 {
+			t.Errorf("half-open: %q, share %v", a.Refusal(), a.Breaker().Share)
 		}
 		trial, err := a.Admit(t.Context(), time.Now())
 		if err != nil || !trial.Trial() {
