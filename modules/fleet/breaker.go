@@ -37,6 +37,7 @@ type circuit struct {
 	// what is stored, see breaker_shared.go
 	record     breaker.Shared
 	generation uint64
+	stored     []byte // what the generation is, in the store
 	pending    []storedChange
 	releases   []*trial
 }

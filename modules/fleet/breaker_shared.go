@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -255,11 +256,12 @@ func (s *sharer) adopt(c *circuit, record store.BreakerRecord) {
 			c.pending = append(c.pending, seed(was.state))
 			defer s.home.mark(c)
 		}
-		c.generation, c.record = 0, breaker.Shared{State: breaker.New(), URL: c.url}
+		c.generation, c.stored, c.record = 0, nil, breaker.Shared{State: breaker.New(), URL: c.url}
 		c.mu.Unlock()
 		return
 	}
-	if record.Generation == c.generation {
+	// a store that was emptied counts from 1 again, and may come to the same number
+	if record.Generation == c.generation && bytes.Equal(record.Data, c.stored) {
 		c.mu.Unlock()
 		return
 	}
@@ -269,7 +271,7 @@ func (s *sharer) adopt(c *circuit, record store.BreakerRecord) {
 	} else if stands.URL == c.url {
 		shared = stands
 	}
-	c.generation, c.record = record.Generation, shared
+	c.generation, c.stored, c.record = record.Generation, record.Data, shared
 	s.settle(c)
 	c.mu.Unlock()
 	s.home.observe(c, was.state, c.era.Load().state)
@@ -371,7 +373,7 @@ func (s *sharer) flush(ctx context.Context, c *circuit) error {
 		}
 		c.mu.Lock()
 		was := c.era.Load()
-		c.generation, c.record = record.Generation, stands
+		c.generation, c.stored, c.record = record.Generation, data, stands
 		c.pending = c.pending[min(pending, len(c.pending)):]
 		s.settle(c)
 		waits := len(c.pending) > 0

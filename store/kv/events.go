@@ -31,6 +31,11 @@ func (e events) Append(ctx context.Context, event store.Event) (store.Event, err
 
 func (e events) Since(ctx context.Context, sequence uint64, limit int) (found []store.Event, err error) {
 	err = e.view(ctx, "reading events", func(tx Tx) (err error) {
+		if last, err := counter(tx, "last_event", 0); err != nil {
+			return err
+		} else if sequence > last {
+			sequence = 0
+		}
 		tx.Ascend(bucketEvents, sequenceKey(sequence+1), func(key string, text []byte) bool {
 			var event store.Event
 			if len(found) >= limit {

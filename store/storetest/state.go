@@ -227,4 +227,8 @@ func events(t *testing.T, b Backend) {
 	if rest := must[[]store.Event](t)(e.Since(ctx, 20, 3)); len(rest) != 0 {
 		t.Fatalf("events are %+v", rest)
 	}
+	// whoever reads on after a store was emptied, whose numbers begin again
+	if again := must[[]store.Event](t)(e.Since(ctx, 21, 3)); len(again) != 3 || again[0].Sequence != 1 {
+		t.Fatalf("events are %+v", again)
+	}
 }
