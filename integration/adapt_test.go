@@ -77,7 +77,7 @@ func TestTheDocsAdapt(t *testing.T) {
 				t.Setenv("ALERT_SECRET", "a secret of the receiver")
 				t.Setenv("SLACK_URL", "https://hooks.slack.com/services/T000/B000/xxxx")
 				t.Setenv("SHOP_SECRET", "another secret of more than thirty-two bytes")
-				t.Setenv("FEDERATION_PEM", newPEM(t))
+				t.Setenv("FEDERATION_KEY_FILE", newPEM(t))
 				config, err := adapt(example[1])
 				if err != nil {
 					t.Fatalf("%v\n%s", err, example[1])
@@ -292,7 +292,7 @@ func TestEveryMistakeInJSONIsNamed(t *testing.T) {
 		{`{"keys":[{"id":"k","algorithm":"HS256","secret":"a secret of the tests"},{"id":"k","algorithm":"HS256","secret":"b secret of the tests"}]}`, "twice"},
 		{`{"keys":[{"id":"k","algorithm":"HS256","secret":"guess me"}]}`, "fewer than 14 bytes"},
 		{`{"node_defaults":{"slug":"x"}}`, "node_defaults"},
-		{`{"enrollment":{"mode":"maybe"}}`, `unknown mode "maybe"`},
+		{`{"enrollment":{"mode":"maybe"}}`, `unknown mode, expected off`},
 		{`{"enrollment":{"mode":"secret","secret":"short"}}`, "at least 16"},
 		{`{"enrollment":{"mode":"secret","secret":"{env.NOBODY_SET_THIS}"}}`, "enrollment secret"},
 		{`{"node_urls":["http://x"]}`, "node_urls"},
@@ -323,6 +323,9 @@ func TestEveryMistakeInJSONIsNamed(t *testing.T) {
 func TestEveryMistakeInADirectiveIsNamed(t *testing.T) {
 	for _, c := range []struct{ directive, block, says string }{
 		{"federation_redact \"X Y\"", "", `federation_redact: headers: "X Y" is not a header name`},
+		{"log", "format federation_redact {\nheader X\n}", "format federation_redact: unknown subdirective header; did you mean headers?"},
+		{"log", "format federation_redact {\nheaders \"X Y\"\n}", `"X Y" is not a header name`},
+		{"log", "format federation_redact {\nwrap jso\n}", "jso"},
 		{"federation_redact", "header X", "federation_redact takes no block"},
 		{"federation_auth", "capabilty search", "federation_auth: unknown subdirective capabilty; did you mean capability?"},
 		{"federation_auth", "capability", "capability takes at least one argument"},

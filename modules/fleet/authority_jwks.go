@@ -57,7 +57,7 @@ func (t *authority) start(ctx context.Context, opened store.Store, changes <-cha
 
 // follow reads one JWKS document again and again.
 func (t *authority) follow(ctx context.Context, config JWKSConfig, wake <-chan struct{}) {
-	logger := t.app.logger.With(zap.String("jwks", config.URL))
+	logger := t.app.logger.With(zap.String("jwks", config.address()))
 	failing := false
 	t.loop(ctx, wake, func() (time.Duration, error) {
 		keys, fresh, err := readJWKS(ctx, config)
@@ -219,7 +219,7 @@ func (t *authority) assemble(logger *zap.Logger) {
 		keys, _ := known.([]*token.Key)
 		for _, key := range keys {
 			if taken[key.ID] {
-				logger.Warn("key of a JWKS is left out: another has its id", zap.String("key", key.ID), zap.String("jwks", config.URL))
+				logger.Warn("key of a JWKS is left out: another has its id", zap.String("key", key.ID), zap.String("jwks", config.address()))
 				continue
 			}
 			taken[key.ID] = true

@@ -269,8 +269,8 @@ func unmarshalCredentials(d *caddyfile.Dispenser) (*CredentialsConfig, error) {
 		return nil, d.Errf("credentials: the type is missing%s", subdirective.Hint("", credentialTypes()))
 	}
 	count, ok := credentialArgs[args[0]]
-	if !ok {
-		return nil, d.Errf("credentials: unknown type %s%s", args[0], subdirective.Hint(args[0], credentialTypes()))
+	if !ok { // which may be the secret itself, and is not quoted
+		return nil, d.Errf("credentials: unknown type%s", subdirective.Hint(args[0], credentialTypes()))
 	}
 	c, args := &CredentialsConfig{Type: args[0]}, args[1:]
 	if len(args) < count[0] || len(args) > count[1] {

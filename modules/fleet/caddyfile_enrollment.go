@@ -24,7 +24,8 @@ func (a *App) unmarshalEnrollment(d *caddyfile.Dispenser, block *subdirective.Bl
 			a.Enrollment.Secret = args[1]
 		}
 	default:
-		return d.Errf("federation: enrollment: unknown mode %s%s", args[0],
+		// it may be the secret itself, and is not quoted
+		return d.Errf("federation: enrollment: unknown mode%s",
 			subdirective.Hint(args[0], []string{EnrollmentOff, EnrollmentSecret, EnrollmentApproval}))
 	}
 	if len(args) != expected {

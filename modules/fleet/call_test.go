@@ -143,7 +143,7 @@ func TestAPanickingDialectCostsItsOwnCall(t *testing.T) {
 			t.Errorf("load is %+v", load)
 		}
 		logged := f.said.FilterMessage("dialect panicked").FilterLevelExact(zapcore.ErrorLevel).All()
-		if len(logged) != 6 || logged[0].ContextMap()["node"] != "one" || !strings.Contains(logged[0].ContextMap()["stack"].(string), "call_test.go") {
+		if len(logged) != 6 || logged[0].ContextMap()["node"] != "one" || !strings.Contains(logged[0].ContextMap()["at"].(string), "_test.go:") {
 			t.Errorf("logged %d lines", len(logged))
 		}
 	})

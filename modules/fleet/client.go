@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -144,7 +143,7 @@ func (a *App) call(ctx context.Context, node *Node, kind string, work func(conte
 func (a *App) guard(ctx context.Context, c *caller, work func(context.Context, Caller) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			a.logger.Error("dialect panicked", zap.String("node", c.node.Slug), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			a.logger.Error("dialect panicked", zap.String("node", c.node.Slug), zap.Any("panic", r), zap.String("at", PanicPlace()))
 			err = BadPayload("the dialect could not handle the answer")
 		}
 	}()

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -87,7 +88,7 @@ func newCredential(c *CredentialsConfig, dialect string, keys *token.KeySet, nod
 		}
 		return headerCredential{name: http.CanonicalHeaderKey(c.Header), value: []string{value}}, nil
 	default:
-		return nil, fmt.Errorf("unknown credentials %q, expected jwt, shared_secret, api_key, bearer, basic, header or none", c.Type)
+		return nil, errors.New("unknown type of credentials, expected jwt, shared_secret, api_key, bearer, basic, header or none")
 	}
 }
 

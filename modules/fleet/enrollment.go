@@ -3,6 +3,7 @@ package fleet
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -54,7 +55,7 @@ func (c *EnrollmentConfig) load(repl *caddy.Replacer) (e enrollment, err error) 
 		}
 		return enrollment{mode: EnrollmentSecret, hash: sha256.Sum256([]byte(secret))}, nil
 	default:
-		return e, fmt.Errorf("enrollment: unknown mode %q, expected off, secret or approval", c.Mode)
+		return e, errors.New("enrollment: unknown mode, expected off, secret or approval")
 	}
 }
 

@@ -3,9 +3,12 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -38,6 +41,15 @@ type JWKSConfig struct {
 	Issuer string `json:"issuer,omitempty"`
 }
 
+// address is the URL for logs: without a query or user, which may be secret.
+func (c JWKSConfig) address() string {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
 // MinSecretBytes is the shortest HS256 secret without a warning: RFC 7518
 // section 3.2 asks for as many bits as the hash, and php-jwt 7 refuses less.
 const MinSecretBytes = token.MinSecretBytes
@@ -45,6 +57,22 @@ const MinSecretBytes = token.MinSecretBytes
 // leastSecretBytes is the shortest HS256 secret that is taken at all: NIST SP
 // 800-131A calls less than 112 bits too weak to be used.
 const leastSecretBytes = 14
+
+// keyFileError is why a PEM file cannot be read. What does not look like its name
+// may be the key itself, and is not repeated.
+func keyFileError(name string, err error) error {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err
+	}
+	switch filepath.Ext(name) {
+	case ".pem", ".key", ".pub", ".crt":
+		if !strings.Contains(name, "\n") {
+			return fmt.Errorf("reading its PEM file %s: %w", name, err)
+		}
+	}
+	return fmt.Errorf("reading its PEM file: %w; expected the name of a file, not the key itself", err)
+}
 
 // load reads the key.
 func (k KeyConfig) load(repl *caddy.Replacer) (*token.Key, error) {
@@ -72,7 +100,7 @@ func (k KeyConfig) load(repl *caddy.Replacer) (*token.Key, error) {
 	} else {
 		text, readErr := os.ReadFile(secret)
 		if readErr != nil {
-			return failed(fmt.Errorf("reading its PEM file: %w", readErr))
+			return failed(keyFileError(secret, readErr))
 		}
 		if key, err = token.NewPEM(k.ID, algorithm, text); err == nil && !k.VerifyOnly && !key.CanSign() {
 			err = fmt.Errorf("the file holds no private key for %s; for a public one add verify_only", algorithm)

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -67,7 +66,7 @@ func (l *live) pass(ctx context.Context) {
 func (p *passing) guarded(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: panic: %v\n%s", errIndex, r, debug.Stack())
+			err = fmt.Errorf("%w: panic at %s: %v", errIndex, fleet.PanicPlace(), r)
 		}
 	}()
 	p.index = *p.bleve.Load()

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -228,7 +227,7 @@ const noteBuilding = "the index is still being built"
 func (l *live) search(ctx context.Context, asked *fleet.SearchQuery) (answer *fleet.SearchAnswer, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			l.logger.Error("searching the index panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			l.logger.Error("searching the index panicked", zap.Any("panic", r), zap.String("at", fleet.PanicPlace()))
 			answer, err = nil, fmt.Errorf("searching the index: panic: %v", r)
 		}
 	}()

@@ -98,16 +98,19 @@ type methods map[string]endpoint
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !h.guard.Concerns(r) {
+		return h.serve(w, r, next)
+	}
+	return h.guard.Serve(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return h.serve(w, r, next)
+	}))
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	found, compatible := h.route(r)
 	if found == nil {
 		return next.ServeHTTP(w, r)
 	}
-	return h.guard.Serve(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		return h.answer(w, r, found, compatible)
-	}))
-}
-
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, found methods, compatible bool) error {
 	x := &exchange{w: w, Request: r, trace: fleet.TraceFromRequest(r), caller: fleet.IdentityOf(r), compatible: compatible}
 	w.Header().Set("X-Trace-Id", x.trace.ID)
 	if id := r.Header.Get("X-Request-Id"); id != "" && len(id) <= 128 {

@@ -1,6 +1,8 @@
 package ratelimit
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -32,7 +34,8 @@ type Policy struct {
 	Burst int `json:"burst,omitempty"`
 	// Key tells whose events are counted together; it may hold placeholders.
 	// Where it turns out empty, the default stands in. Default: the
-	// authenticated caller, else the client's address (IPv6: its /64).
+	// authenticated caller, else the client's address (IPv6: its /64). A key
+	// with a placeholder for a credential is kept and shown as its SHA-256.
 	Key string `json:"key,omitempty"`
 	// Cost is how many events a request counts for: a number or a
 	// placeholder. What is no whole number above 0 counts as 1. Default: 1.
@@ -42,9 +45,13 @@ type Policy struct {
 
 	policy    *limiter.Policy
 	fixedCost int // 0: a placeholder
+	secret    bool
 }
 
 var policyName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+// credentialPlaceholder finds placeholders whose value may be a credential.
+var credentialPlaceholder = regexp.MustCompile(`(?i)\{http\.request\.(header\.[^}]*(auth|cookie|key|secret|session|token)|cookie\.|uri\.query\.[^}]*(key|token))`)
 
 func (p *Policy) provision() (err error) {
 	if !policyName.MatchString(p.Name) {
@@ -53,6 +60,7 @@ func (p *Policy) provision() (err error) {
 	if p.policy, err = limiter.NewPolicy(p.Name, p.Limit, time.Duration(p.Window), p.Burst); err != nil {
 		return err
 	}
+	p.secret = credentialPlaceholder.MatchString(p.Key)
 	p.fixedCost, err = parseCost(p.Cost)
 	if err == nil && p.fixedCost > p.policy.Burst {
 		return fmt.Errorf("the cost %d is above the burst %d: nothing would pass", p.fixedCost, p.policy.Burst)
@@ -95,6 +103,10 @@ func (p *Policy) appendKey(b []byte, r *http.Request, repl *caddy.Replacer) []by
 	value := ""
 	if p.Key != "" {
 		value = repl.ReplaceAll(p.Key, "")
+	}
+	if p.secret && value != "" {
+		sum := sha256.Sum256([]byte(value))
+		value = "sha256=" + hex.EncodeToString(sum[:16])
 	}
 	switch {
 	case value == "":

@@ -1,15 +1,15 @@
-// Package redact keeps what callers prove themselves with out of a site's logs:
-// http.handlers.federation_redact.
+// Package redact keeps what callers prove themselves with out of logs: with the
+// handler http.handlers.federation_redact out of what Caddy's server writes about
+// a site's requests, and with the format caddy.logging.encoders.federation_redact
+// out of a log.
 package redact
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet/redaction"
 )
@@ -45,14 +45,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 }
 
 // Validate checks the names of the headers.
-func (h *Handler) Validate() error {
-	for _, name := range h.Headers {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("headers: %q is not a header name", name)
-		}
-	}
-	return nil
-}
+func (h *Handler) Validate() error { return checkHeaders(h.Headers) }
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

@@ -3,7 +3,6 @@ package search
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -148,7 +147,7 @@ func (h *Handler) askLocal(ctx, whole context.Context, query *fleet.SearchQuery)
 func (h *Handler) searchLocal(ctx context.Context, query *fleet.SearchQuery) (answer *fleet.SearchAnswer, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			h.logger.Error("the local index panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			h.logger.Error("the local index panicked", zap.Any("panic", r), zap.String("at", fleet.PanicPlace()))
 			answer, err = nil, fleet.BadPayload("the local index could not handle the search")
 		}
 	}()

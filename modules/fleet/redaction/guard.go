@@ -17,27 +17,34 @@ import (
 
 // credentialHeaders carry a credential of the federation or of a user of its
 // nodes, as net/http spells them.
-var credentialHeaders = []string{"X-Node-Token", "X-Api-Key", "X-Enrollment-Secret", "X-User-Token"}
+var credentialHeaders = []string{"X-Node-Token", "X-Api-Key", "X-Enrollment-Secret", "X-User-Token", "X-User-Authorization"}
 
-// begun is the variable of a request whose lines are already taken care of.
-const begun = "federation_redacted"
+// guarded is the variable of a request with its [handling].
+const guarded = "federation_redacted"
 
 // Guard writes the log lines of requests that carry a credential in X-Node-Token,
-// X-API-Key, X-Enrollment-Secret, X-User-Token, a header of its own, or in the
-// query as api_key or access_token. Their values become REDACTED. All other
-// requests are left to the server.
+// X-API-Key, X-Enrollment-Secret, X-User-Token, X-User-Authorization, a header of
+// its own, or in the query as api_key or access_token. Their values become
+// REDACTED. All other requests are left to the server.
 //
-// Of the fields of an access line one is less: what Caddy's log_append adds
-// after the guard has returned. An error that a handler returns ends at the
-// guard, which runs the error routes of the server; routes for errors of a
-// subroute around it, which only JSON can have, do not see it.
+// It takes the loggers away from the request (Caddy's variable
+// access_logger_names), so that the server writes to none, and when the server
+// is done with the request writes the access line. The error that a handler
+// returns goes on to the server, which answers as ever; its line is written at
+// once, at the level that the server would give it.
 type Guard struct {
 	headers        []string
 	access, errors *zap.Logger
 }
 
-// NewGuard makes a guard that hides the values of more headers too.
+// NewGuard makes a guard that hides the values of more headers too. ctx is that
+// of a handler's Provision.
 func NewGuard(ctx caddy.Context, headers ...string) *Guard {
+	// a server without an access log would write its errors to its one logger
+	// without asking the request for names
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && server.Logs == nil {
+		server.Logs = &caddyhttp.ServerLogConfig{SkipUnmappedHosts: true} // and still has none
+	}
 	server := ctx.Logger(new(caddyhttp.App)) // the names that Caddy's server logs under
 	return &Guard{
 		headers: append(slices.Clone(credentialHeaders), headers...),
@@ -46,25 +53,28 @@ func NewGuard(ctx caddy.Context, headers ...string) *Guard {
 	}
 }
 
-// Serve calls the next handler. When the request carries a credential, it logs
-// the request when that has returned, and returns no error, because the server
-// would write one with the request as it came. Guards may stand behind each
-// other: the first one logs.
+// Serve calls the next handler, and sees to the log lines of a request that
+// carries a credential. Of guards behind each other the first one writes, without
+// what any of them hides.
 func (g *Guard) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if !g.Concerns(r) {
 		return next.ServeHTTP(w, r)
 	}
-	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok || caddyhttp.GetVar(r.Context(), begun) != nil {
+	if first, ok := caddyhttp.GetVar(r.Context(), guarded).(*handling); ok {
+		first.hide(g.headers)
 		return next.ServeHTTP(w, r)
 	}
-	caddyhttp.SetVar(r.Context(), begun, true)
-	h := g.handle(w, r, server)
-	defer h.logAccess() // also when a handler gives up with a panic
-	if err := next.ServeHTTP(h.writer, r); err != nil {
-		h.answerError(err)
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return next.ServeHTTP(w, r)
 	}
-	return nil
+	h, w := g.handle(w, r, server)
+	defer h.returned(r.Context()) // also when a handler gives up with a panic
+	err := next.ServeHTTP(w, r)
+	if err != nil {
+		h.logError(err)
+	}
+	return err
 }
 
 // Concerns tells whether the request carries a credential that the server would
@@ -75,23 +85,47 @@ func (g *Guard) Concerns(r *http.Request) bool {
 			return true
 		}
 	}
-	return CredentialInQuery(r.URL.RawQuery)
+	if CredentialInQuery(r.URL.RawQuery) {
+		return true
+	}
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request) // before it was rewritten
+	return ok && original.URL != nil && original.URL.RawQuery != r.URL.RawQuery && CredentialInQuery(original.URL.RawQuery)
 }
 
-// redacted is the request as it may be logged: as it was before handlers changed
-// it, as far as Caddy keeps that, without its credentials.
-func (g *Guard) redacted(r *http.Request) *http.Request {
-	shown := r.Clone(r.Context())
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		shown.Method, shown.RemoteAddr, shown.RequestURI = original.Method, original.RemoteAddr, original.RequestURI
+// Headers are the names of the headers that carry a credential.
+func Headers() []string { return slices.Clone(credentialHeaders) }
+
+// redact takes the credentials out of a request that is to be logged.
+func redact(shown *http.Request, headers []string) {
+	redactHeader(shown.Header, headers)
+	if referer := shown.Header["Referer"]; len(referer) > 0 {
+		shown.Header["Referer"] = redactAddresses(referer)
 	}
-	for _, name := range g.headers {
-		if _, ok := shown.Header[name]; ok {
-			shown.Header[name] = []string{hidden}
+	shown.RequestURI = Address(shown.RequestURI)
+}
+
+// redactHeader hides the values of headers, which it replaces.
+func redactHeader(header http.Header, names []string) {
+	for _, name := range names {
+		if _, ok := header[name]; ok {
+			header[name] = []string{Hidden}
 		}
 	}
-	if path, query, ok := strings.Cut(shown.RequestURI, "?"); ok {
-		shown.RequestURI = path + "?" + redactQuery(query)
+}
+
+// Address is an address, or a text with one, without the credentials in its query.
+func Address(address string) string {
+	path, query, ok := strings.Cut(address, "?")
+	if !ok || !CredentialInQuery(query) {
+		return address
+	}
+	return path + "?" + Query(query)
+}
+
+func redactAddresses(addresses []string) []string {
+	shown := make([]string, len(addresses))
+	for i, address := range addresses {
+		shown[i] = Address(address)
 	}
 	return shown
 }

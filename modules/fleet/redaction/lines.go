@@ -1,16 +1,17 @@
 package redaction
 
 import (
+	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"strings"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -19,40 +20,104 @@ import (
 type handling struct {
 	guard    *Guard
 	server   *caddyhttp.Server
-	request  *http.Request
+	request  *http.Request // as handlers see it
+	shown    *http.Request // a copy of what came, still with its credentials
 	replacer *caddy.Replacer
-	shown    *http.Request // nil until it is needed
-	writer   http.ResponseWriter
 	recorder caddyhttp.ResponseRecorder // nil: there is no access log for it
+	answer   http.Header                // of the answer; the writer must not be asked when the server is done
 	body     *countedBody
+	loggers  []string // that the request would have been logged to
+	headers  []string // to be hidden
+	written  sync.Once
 }
 
-func (g *Guard) handle(w http.ResponseWriter, r *http.Request, server *caddyhttp.Server) *handling {
-	h := &handling{guard: g, server: server, request: r, writer: w}
-	h.replacer, _ = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !logged(server.Logs, r.Host) || h.replacer == nil {
-		return h
+// handle takes the request's loggers away. It returns the writer to go on with.
+func (g *Guard) handle(w http.ResponseWriter, r *http.Request, server *caddyhttp.Server) (*handling, http.ResponseWriter) {
+	ctx := r.Context()
+	h := &handling{guard: g, server: server, request: r, shown: r.Clone(ctx), headers: g.headers}
+	if original, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		h.shown.Method, h.shown.RemoteAddr, h.shown.RequestURI = original.Method, original.RemoteAddr, original.RequestURI
 	}
-	h.shown = g.redacted(r)
-	h.recorder = caddyhttp.NewResponseRecorder(w, nil, nil)
-	h.writer = h.recorder
+	h.replacer, _ = ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	h.loggers = chosenLoggers(ctx, server, r.Host)
+	caddyhttp.SetVar(ctx, guarded, h)
+	caddyhttp.SetVar(ctx, caddyhttp.AccessLoggerNameVarKey, []any{})
+	if !logged(server.Logs, r.Host) || h.replacer == nil {
+		return h, w
+	}
+	if h.recorder = serversRecorder(w); h.recorder == nil {
+		h.recorder = caddyhttp.NewResponseRecorder(w, nil, nil)
+		w = h.recorder
+	}
+	h.answer = w.Header()
 	if r.Body != nil {
 		h.body = &countedBody{ReadCloser: r.Body}
 		r.Body = h.body
 	}
-	return h
+	return h, w
 }
 
-// field is the request as the lines have it.
-func (h *handling) field() zap.Field {
-	if h.shown == nil {
-		h.shown = h.guard.redacted(h.request)
+// hide has more headers hidden.
+func (h *handling) hide(headers []string) {
+	for _, name := range headers {
+		if !slices.Contains(h.headers, name) {
+			h.headers = append(slices.Clip(h.headers), name)
+		}
 	}
-	return zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: h.shown, ShouldLogCredentials: h.showsCredentials()})
 }
 
-func (h *handling) showsCredentials() bool {
-	return h.server.Logs != nil && h.server.Logs.ShouldLogCredentials
+// serversRecorder is the writer in which the server itself counts the answer:
+// the innermost one of those that handlers have put around it.
+func serversRecorder(w http.ResponseWriter) (found caddyhttp.ResponseRecorder) {
+	for {
+		if recorder, ok := w.(caddyhttp.ResponseRecorder); ok {
+			found = recorder
+		}
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return found
+		}
+		w = wrapper.Unwrap()
+	}
+}
+
+// returned is called when the guard's handlers are done. The access line is
+// written when the server is done as well, which ends the request's context: by
+// then an error has been answered, and handlers around the guard have added
+// their fields. A context that has ended before is a client who left.
+func (h *handling) returned(ctx context.Context) {
+	if chosen, ok := caddyhttp.GetVar(ctx, caddyhttp.AccessLoggerNameVarKey).([]any); ok && len(chosen) > 0 {
+		h.loggers = names(chosen) // log_name stands behind the guard
+		caddyhttp.SetVar(ctx, caddyhttp.AccessLoggerNameVarKey, []any{})
+	}
+	if h.recorder == nil {
+		return
+	}
+	if ctx.Err() != nil {
+		h.logAccess()
+		return
+	}
+	context.AfterFunc(ctx, h.logAccess)
+}
+
+// request is the field of a line.
+func (h *handling) requestField() zap.Field {
+	shown := *h.shown
+	shown.Header = shown.Header.Clone()
+	redact(&shown, h.headers)
+	return zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: &shown, ShouldLogCredentials: h.server.Logs.ShouldLogCredentials})
+}
+
+// answerField is the header of the answer, which may repeat what was asked.
+func (h *handling) answerField() zap.Field {
+	header := h.answer.Clone()
+	redactHeader(header, h.headers)
+	for _, name := range []string{"Location", "Content-Location", "Refresh", "Link"} {
+		if values := header[name]; len(values) > 0 {
+			header[name] = redactAddresses(values)
+		}
+	}
+	return zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: header, ShouldLogCredentials: h.server.Logs.ShouldLogCredentials})
 }
 
 // duration is how long the server has had the request.
@@ -60,28 +125,20 @@ func (h *handling) duration() time.Duration {
 	if h.replacer == nil {
 		return 0
 	}
-	d, _ := h.replacer.Get("http.request.duration")
-	duration, _ := d.(time.Duration)
+	value, _ := h.replacer.Get("http.request.duration")
+	duration, _ := value.(time.Duration)
 	return duration
 }
 
-// logAccess writes the access line, and keeps the server from writing it.
-func (h *handling) logAccess() {
+// logAccess writes the access line, once.
+func (h *handling) logAccess() { h.written.Do(h.writeAccess) }
+
+func (h *handling) writeAccess() {
 	ctx := h.request.Context()
 	if skip, _ := caddyhttp.GetVar(ctx, caddyhttp.LogSkipVar).(bool); skip {
 		return
 	}
-	caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
-	if h.recorder == nil {
-		return
-	}
-	status, size, duration := h.recorder.Status(), h.recorder.Size(), h.duration()
-	h.replacer.Set("http.response.status", status)
-	h.replacer.Set("http.response.size", size)
-	h.replacer.Set("http.response.duration", duration)
-	h.replacer.Set("http.response.duration_ms", duration.Seconds()*1e3)
-
-	message, level := "handled request", zapcore.InfoLevel
+	message, level, status := "handled request", zapcore.InfoLevel, h.recorder.Status()
 	if unhandled, _ := caddyhttp.GetVar(ctx, "unhandled").(bool); unhandled {
 		message = "NOP"
 	}
@@ -94,34 +151,24 @@ func (h *handling) logAccess() {
 		}
 	}
 	user, _ := h.replacer.GetString("http.auth.user.id")
-	read := 0
+	read := int64(0)
 	if h.body != nil {
-		read = h.body.length
+		read = h.body.length.Load()
 	}
 	fields := append([]zap.Field{
-		h.field(),
-		zap.Int("bytes_read", read),
+		h.requestField(),
+		zap.Int64("bytes_read", read),
 		zap.String("user_id", user),
-		zap.Duration("duration", duration),
-		zap.Int("size", size),
+		zap.Duration("duration", h.duration()),
+		zap.Int("size", h.recorder.Size()),
 		zap.Int("status", status),
-		zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: h.recorder.Header(), ShouldLogCredentials: h.showsCredentials()}),
+		h.answerField(),
 	}, extraFields(h.request)...)
-	for _, logger := range h.loggers(h.guard.access) {
-		if entry := logger.Check(level, message); entry != nil {
-			entry.Write(fields...)
-		}
-	}
+	h.write(h.guard.access, level, message, fields)
 }
 
-// answerError does what the server does with an error that a handler returned:
-// it runs the error routes, or answers with the status alone, and logs.
-func (h *handling) answerError(err error) {
-	duration := h.duration()
-	if original, ok := h.request.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		h.request.Method, h.request.RemoteAddr, h.request.RequestURI = original.Method, original.RemoteAddr, original.RequestURI
-		*h.request.URL = *original.URL
-	}
+// logError writes the line of an error that a handler returned.
+func (h *handling) logError(err error) {
 	status, message, fields := http.StatusInternalServerError, err.Error(), []zap.Field{zap.Error(err)}
 	var handlerError caddyhttp.HandlerError
 	if errors.As(err, &handlerError) {
@@ -131,108 +178,30 @@ func (h *handling) answerError(err error) {
 		}
 		fields = []zap.Field{zap.Int("status", status), zap.String("err_id", handlerError.ID), zap.String("err_trace", handlerError.Trace)}
 	}
-	level := zapcore.DebugLevel // Caddy's, for what is the caller's mistake or has been handled
-	r := h.server.Errors.WithError(h.request, err)
-	if h.server.Errors != nil && len(h.server.Errors.Routes) > 0 {
-		// routes that do not answer leave it at the status
-		end := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
-			w.WriteHeader(status)
-			return nil
-		})
-		if failed := h.server.Errors.Routes.Compile(end).ServeHTTP(h.writer, r); failed != nil {
-			level = zapcore.ErrorLevel
-			fields = append([]zap.Field{zap.String("error", failed.Error()), zap.Namespace("first_error"), zap.String("msg", message)}, fields...)
-			message = "error handling handler error"
-			h.writer.WriteHeader(status)
-		}
-	} else {
-		if status >= http.StatusInternalServerError {
-			level = zapcore.ErrorLevel
-		}
-		h.writer.WriteHeader(status)
+	level := zapcore.DebugLevel // Caddy's, for the caller's mistakes and what the site answers itself
+	if status >= http.StatusInternalServerError && (h.server.Errors == nil || len(h.server.Errors.Routes) == 0) {
+		level = zapcore.ErrorLevel
 	}
-	for _, logger := range h.loggers(h.guard.errors) {
-		if entry := logger.Check(level, message); entry != nil {
-			entry.Write(append([]zap.Field{h.field(), zap.Duration("duration", duration)}, fields...)...)
-		}
-	}
+	h.write(h.guard.errors, level, message, append([]zap.Field{h.requestField(), zap.Duration("duration", h.duration())}, fields...))
 }
 
-// loggers are those that the site's configuration, or its log_name, names.
-func (h *handling) loggers(logger *zap.Logger) []*zap.Logger {
-	if h.server.Logs == nil {
-		return []*zap.Logger{logger}
-	}
-	var names []string
-	if chosen, ok := caddyhttp.GetVar(h.request.Context(), caddyhttp.AccessLoggerNameVarKey).([]any); ok {
-		for _, name := range chosen {
-			text, _ := name.(string)
-			names = append(names, text)
-		}
-	} else {
-		names = loggerNames(h.server.Logs, h.request.Host)
-	}
-	loggers := make([]*zap.Logger, len(names))
-	for i, name := range names {
-		loggers[i] = logger.Named(name) // an empty name changes nothing
-	}
-	return loggers
-}
-
-// loggerNames are those of a host, exactly or by the most specific wildcard.
-func loggerNames(logs *caddyhttp.ServerLogConfig, host string) []string {
-	host = strings.ToLower(withoutPort(host))
-	if names, ok := logs.LoggerNames[host]; ok {
-		return names
-	}
-	labels := strings.Split(host, ".")
-	for i := range labels {
-		if labels[i] == "" {
-			continue
-		}
-		labels[i] = "*"
-		if names, ok := logs.LoggerNames[strings.Join(labels, ".")]; ok {
-			return names
+func (h *handling) write(logger *zap.Logger, level zapcore.Level, message string, fields []zap.Field) {
+	for _, name := range h.loggers {
+		if entry := logger.Named(name).Check(level, message); entry != nil { // an empty name changes nothing
+			entry.Write(fields...)
 		}
 	}
-	return []string{logs.DefaultLoggerName}
-}
-
-// logged tells whether the server writes access lines for a host.
-func logged(logs *caddyhttp.ServerLogConfig, host string) bool {
-	if logs == nil {
-		return false
-	}
-	host = withoutPort(host)
-	for name := range logs.LoggerNames {
-		if certmagic.MatchWildcard(host, name) {
-			return true
-		}
-	}
-	for _, name := range logs.SkipHosts {
-		if certmagic.MatchWildcard(host, name) {
-			return false
-		}
-	}
-	return !logs.SkipUnmappedHosts
-}
-
-func withoutPort(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
-	}
-	return host
 }
 
 // countedBody counts what handlers read of a request's body.
 type countedBody struct {
 	io.ReadCloser
-	length int
+	length atomic.Int64 // a transport may still read when the handlers are done
 }
 
 // Read implements [io.Reader].
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.length += n
+	b.length.Add(int64(n))
 	return n, err
 }

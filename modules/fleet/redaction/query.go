@@ -2,17 +2,18 @@ package redaction
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
-// hidden stands where a credential was, as in Caddy's own lines.
-const hidden = "REDACTED"
+// Hidden stands where a credential was, as in Caddy's own lines.
+const Hidden = "REDACTED"
 
 // CredentialInQuery tells whether a raw query has a credential, as the old fleet
-// has it (api_key) or as RFC 6750 section 2.3 (access_token), also where
-// [url.ParseQuery] would drop it.
+// has it (api_key), as RFC 6750 section 2.3 (access_token) or as RFC 6749 section 6
+// (refresh_token), also where [url.ParseQuery] would drop it.
 func CredentialInQuery(query string) bool {
-	if !strings.ContainsAny(query, "_%") { // both names have a _
+	if !strings.ContainsAny(query, "_%.+") { // what stands in all names, in one form or another
 		return false
 	}
 	for pair := range strings.FieldsFuncSeq(query, separates) {
@@ -23,8 +24,8 @@ func CredentialInQuery(query string) bool {
 	return false
 }
 
-// redactQuery replaces the values of the credentials in a raw query.
-func redactQuery(query string) string {
+// Query is a raw query without the values of its credentials.
+func Query(query string) string {
 	var b strings.Builder
 	for query != "" {
 		end := strings.IndexFunc(query, separates)
@@ -34,7 +35,7 @@ func redactQuery(query string) string {
 		pair := query[:end]
 		if isCredential(pair) {
 			name, _, _ := strings.Cut(pair, "=")
-			pair = name + "=" + hidden
+			pair = name + "=" + Hidden
 		}
 		b.WriteString(pair)
 		if end < len(query) {
@@ -49,13 +50,21 @@ func redactQuery(query string) string {
 // separates tells where a pair of a query ends for one server or another.
 func separates(r rune) bool { return r == '&' || r == ';' }
 
-// isCredential tells whether a pair of a query is a credential. PHP reads
-// api_key[] as api_key.
+// credentialNames are the members of a query that carry a credential.
+var credentialNames = []string{"api_key", "access_token", "refresh_token"}
+
+// isCredential tells whether a pair of a query is a credential, as any server
+// behind may read its name: PHP takes dots and spaces for underscores, drops
+// leading spaces, and ends a name at a [ or a NUL.
 func isCredential(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
 	if plain, err := url.QueryUnescape(name); err == nil {
 		name = plain
 	}
-	name, _, _ = strings.Cut(name, "[")
-	return name == "api_key" || name == "access_token"
+	name = strings.TrimLeft(name, " ")
+	if end := strings.IndexAny(name, "[\x00"); end >= 0 {
+		name = name[:end]
+	}
+	name = strings.ToLower(strings.NewReplacer(".", "_", " ", "_").Replace(name))
+	return slices.Contains(credentialNames, name)
 }
