@@ -80,6 +80,7 @@ func (a *App) Probe(ctx context.Context, node *Node) (*Report, Call) {
 	if call.Err != nil {
 		return nil, call
 	}
+	report.withoutEcho(node.credential)
 	node.gate.member.facts.Store(report)
 	return report, call
 }

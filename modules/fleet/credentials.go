@@ -35,6 +35,8 @@ type CredentialsConfig struct {
 // credential adds what proves us to a request.
 type credential interface {
 	apply(header http.Header, where TokenHeader, node *Node) error
+	// secrets are what a node that was sent them must not repeat to others.
+	secrets() []string
 }
 
 // newCredential resolves a configuration; nil means the default: a jwt when
@@ -95,6 +97,7 @@ func newCredential(c *CredentialsConfig, dialect string, keys *token.KeySet, nod
 type noCredential struct{}
 
 func (noCredential) apply(http.Header, TokenHeader, *Node) error { return nil }
+func (noCredential) secrets() []string                           { return nil }
 
 type headerCredential struct {
 	name  string
@@ -106,6 +109,14 @@ func (c headerCredential) apply(header http.Header, where TokenHeader, _ *Node) 
 		header[c.name] = c.value
 	}
 	return nil
+}
+
+func (c headerCredential) secrets() []string {
+	scheme, value, ok := strings.Cut(c.value[0], " ")
+	if !ok {
+		value = scheme
+	}
+	return []string{value}
 }
 
 type tokenCredential struct {
@@ -121,6 +132,8 @@ func (c tokenCredential) apply(header http.Header, where TokenHeader, _ *Node) e
 	}
 	return nil
 }
+
+func (c tokenCredential) secrets() []string { return c.token }
 
 // The life of a token towards a node. The old master minted one of 300 s for
 // every request; one is good until a minute and a half before its end.
@@ -182,6 +195,13 @@ func (c *jwtCredential) mint(node *Node, now time.Time) (*mintedToken, error) {
 		node:            node,
 		expires:         expires,
 	}, nil
+}
+
+func (c *jwtCredential) secrets() []string {
+	if minted := c.minted.Load(); minted != nil {
+		return minted.secrets()
+	}
+	return nil
 }
 
 // subject is an integer where it can be, because old nodes compare it with a row's id.
