@@ -272,6 +272,10 @@ func (s *sharer) adopt(c *circuit, record store.BreakerRecord) {
 		shared = stands
 	}
 	c.generation, c.stored, c.record = record.Generation, record.Data, shared
+	if shared.Abandoned {
+		c.reclaim()
+		defer s.home.mark(c)
+	}
 	s.settle(c)
 	c.mu.Unlock()
 	s.home.observe(c, was.state, c.era.Load().state)

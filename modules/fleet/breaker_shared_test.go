@@ -89,21 +89,7 @@ func join(t testing.TB, s *brittle, config *BreakerConfig) *peer {
 // joinAt starts one whose nodes live elsewhere.
 func joinAt(t testing.TB, s *brittle, config *BreakerConfig, where string) *peer {
 	t.Helper()
-	p := &peer{home: newCircuits(true)}
-	rules := config.rules()
-	f := &fellows{home: p.home, version: func() uint64 { return 0 }, each: func(yield func(*Gate)) {
-		for _, g := range p.gates {
-			yield(g)
-		}
-	}}
-	var circuits []*circuit
-	for _, slug := range []string{"a", "b"} {
-		m := newMember(p.home, slug, where+slug)
-		circuits = append(circuits, m.circuit)
-		p.gates = append(p.gates, &Gate{member: m, rules: rules, fellows: f})
-	}
-	core, _ := observer.New(zap.InfoLevel)
-	sharer := &sharer{home: p.home, store: s, rules: rules, list: func() []*circuit { return circuits }, logger: zap.New(core)}
+	p, sharer := attachedPeer(t, s, config, where, "a", "b")
 	ctx, cancel := context.WithCancel(context.Background())
 	var changes <-chan struct{}
 	if !s.silent {
@@ -112,14 +98,35 @@ func joinAt(t testing.TB, s *brittle, config *BreakerConfig, where string) *peer
 			t.Fatal(err)
 		}
 	}
-	if err := sharer.attach(ctx); err != nil {
-		t.Fatal(err)
-	}
 	var running sync.WaitGroup
 	running.Go(func() { sharer.run(ctx, changes) })
 	p.stop = sync.OnceFunc(func() { cancel(); running.Wait(); sharer.detach() })
 	t.Cleanup(p.stop)
 	return p
+}
+
+// attachedPeer is a gateway with some nodes that has read the store once.
+func attachedPeer(t testing.TB, s *brittle, config *BreakerConfig, where string, slugs ...string) (*peer, *sharer) {
+	t.Helper()
+	p := &peer{home: newCircuits(true)}
+	rules := config.rules()
+	f := &fellows{home: p.home, version: func() uint64 { return 0 }, each: func(yield func(*Gate)) {
+		for _, g := range p.gates {
+			yield(g)
+		}
+	}}
+	var circuits []*circuit
+	for _, slug := range slugs {
+		m := newMember(p.home, slug, where+slug)
+		circuits = append(circuits, m.circuit)
+		p.gates = append(p.gates, &Gate{member: m, rules: rules, fellows: f})
+	}
+	core, _ := observer.New(zap.InfoLevel)
+	sharer := &sharer{home: p.home, store: s, rules: rules, list: func() []*circuit { return circuits }, logger: zap.New(core)}
+	if err := sharer.attach(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p, sharer
 }
 
 func (p *peer) phase(i int) breaker.Phase { return p.gates[i].Breaker().State }

@@ -166,6 +166,9 @@ type Shared struct {
 	Votes map[string]time.Time `json:"votes,omitempty"`
 	// History is the last [MaxHistory] changes, the newest last.
 	History []Change `json:"history,omitempty"`
+	// Abandoned is set by a gateway that does not have the node, and taken away
+	// by one that does: what stays abandoned is deleted.
+	Abandoned bool `json:"abandoned,omitempty"`
 }
 
 // Become takes the next state, and writes down a change of phase.
