@@ -142,6 +142,25 @@ a  forced_open  0%  TIME  0  trial calls at TIME  operator  0  the disk is repla
 	o.expect(4, "", "breaker", "force", "nobody", "open")
 }
 
+func TestJobsAreDistributed(t *testing.T) {
+	o := operate(t, "", "health off\nnode a http://127.0.0.1:1 {\nweight 2\n}\nnode b http://127.0.0.1:1\nnode c http://127.0.0.1:1 {\nadmin_state draining\n}")
+	o.golden(o.expect(0, "", "nodes", "distribute", "10"), `NODE  WEIGHT  COUNT  LEFT OUT
+a  2  7  -
+b  1  3  -
+c  -  0  draining
+`)
+	var d fleet.Distribution
+	if err := json.Unmarshal([]byte(o.expect(0, "", "nodes", "distribute", "10", "--capability", "search", "--capability", "nothing", "-o", "json").out), &d); err != nil ||
+		d.Count != 0 || len(d.Nodes) != 0 || len(d.LeftOut) != 3 || d.LeftOut[0].Reason != "capability" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	for _, wrong := range []string{"0", "many", "1000000001"} {
+		if r := o.expect(1, "", "nodes", "distribute", wrong); !strings.Contains(r.errout, "whole number") {
+			t.Errorf("%s: %s", wrong, r.errout)
+		}
+	}
+}
+
 // TestNobodyIsMadeToWaitForApproval: pending is what a registration makes.
 func TestNobodyIsMadeToWaitForApproval(t *testing.T) {
 	o := operate(t, "", "node a http://127.0.0.1:1")

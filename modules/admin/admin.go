@@ -57,6 +57,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 		"POST " + Prefix + "nodes/{slug}/maintenance": setState(fleet.AdminMaintenance),
 		"POST " + Prefix + "nodes/{slug}/disable":     setState(fleet.AdminDisabled),
 		"POST " + Prefix + "nodes/{slug}/ping":        pingNode,
+		"GET " + Prefix + "distribution":              distribution,
 		"GET " + Prefix + "breakers":                  listBreakers,
 		"GET " + Prefix + "nodes/{slug}/breaker":      getBreaker,
 		"POST " + Prefix + "nodes/{slug}/breaker":     forceBreaker,

@@ -23,7 +23,7 @@ func nodesCommand(o *options) *cobra.Command {
 		nodesLs(o), nodesGet(o), nodesAdd(o), nodesSet(o), nodesRm(o),
 		nodesState(o, "approve", "Lets nodes in that wait for it"),
 		nodesState(o, "enable", "Lets nodes work"),
-		nodesDrain(o),
+		nodesDrain(o), nodesDistribute(o),
 		nodesState(o, "maintenance", "Takes nodes out while somebody works on them"),
 		nodesState(o, "disable", "Takes nodes out, and refuses their tokens"),
 		nodesPing(o), nodesPlan(o), nodesApply(o, false), nodesApply(o, true), nodesExport(o))

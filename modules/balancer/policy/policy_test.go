@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
 // list is a choice among fixed candidates; a weight of 0 may not be chosen.
@@ -235,7 +237,7 @@ func TestOldFleet(t *testing.T) {
 		Allocated int `json:"allocated_requests"`
 	}{10: old.Distribute10, 100: old.Distribute100} {
 		sum := 0
-		for i, got := range Distribute(n, weights) {
+		for i, got := range fleet.Distribute(n, weights) {
 			sum += got
 			if was := theirs[slug(i)].Allocated; got < was-1 || got > was+1 {
 				t.Errorf("%s gets %d of %d, the old master gave %d", slug(i), got, n, was)

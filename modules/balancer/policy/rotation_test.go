@@ -126,36 +126,3 @@ func TestGoldenStep(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDistribute(f *testing.F) {
-	f.Add(10, 1.0, 1.0, 1.0)
-	f.Add(100, 0.1, 1000.0, 3.0)
-	f.Add(7, 0.0, -1.0, 5.0)
-	f.Add(math.MaxInt32, 1e-300, 1e300, math.MaxFloat64)
-	f.Add(3, math.Inf(1), math.NaN(), 1.0)
-	f.Add(-1, 1.0, 1.0, 1.0)
-	f.Fuzz(func(t *testing.T, n int, a, b, c float64) {
-		if n > math.MaxInt32 {
-			n %= math.MaxInt32
-		}
-		weights := []float64{a, b, c}
-		total, sum := 0.0, 0
-		for _, w := range weights {
-			if valid(w) {
-				total += w
-			}
-		}
-		for i, share := range Distribute(n, weights) {
-			sum += share
-			if share < 0 || share > 0 && !valid(weights[i]) {
-				t.Fatalf("%v get %d of %d", weights[i], share, n)
-			}
-			if due := float64(n) * (weights[i] / total); valid(weights[i]) && n > 0 && !math.IsInf(total, 1) && math.Abs(float64(share)-due) >= 1+due*1e-9 {
-				t.Fatalf("a weight of %v gets %d of %d, due are %v", weights[i], share, n, due)
-			}
-		}
-		if n > 0 && total > 0 && !math.IsInf(total, 1) && sum != n {
-			t.Fatalf("%d were shared out by %v as %d", n, weights, sum)
-		}
-	})
-}
