@@ -139,7 +139,7 @@ func TestTheCommandResetsRateLimitsWithoutAFederation(t *testing.T) {
 		{1, `is not a key in quotes`, []string{"reset", `"team:reds`}},
 		{1, `key: required`, []string{"reset", ``}},
 		{1, `requires at least 1 arg`, []string{"reset"}},
-		{5, `1 of 2 failed`, []string{"reset", "all:all", "team:nobody"}},
+		{5, `1 of 2 failed`, []string{"reset", "team:reds", "team:nobody"}},
 		{4, `there is no policy "teem"; those that are: all, team`, []string{"ls", "--policy", "teem"}},
 		{1, `from 1 to 1000`, []string{"ls", "--top", "0"}},
 		{1, `from 1 to 1000`, []string{"ls", "--top", "1001"}},

@@ -1,14 +1,20 @@
 package fleet
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // leastEcho is the shortest secret that is looked for: a shorter one would be
 // found in texts that have nothing to do with it.
 const leastEcho = 8
 
-// withoutEcho takes out of a report what the gateway proved itself with: a node
-// that repeats it, by mistake or not, does not have it logged and shown. Health
-// and the words for it may be in other letters.
+// jwtShape finds a JWT, which is signed anew now and then, in any letters.
+var jwtShape = regexp.MustCompile(`(?i)\beyJ[A-Z0-9_-]{8,}\.[A-Z0-9_-]{8,}\.`)
+
+// withoutEcho takes out of a report what the gateway proved itself with, and
+// every JWT: a node that repeats it, by mistake or not, does not have it logged
+// and shown. Health and the words for it may be in other letters.
 func (r *Report) withoutEcho(c credential) {
 	var secrets []string
 	for _, secret := range c.secrets() {
@@ -16,10 +22,11 @@ func (r *Report) withoutEcho(c credential) {
 			secrets = append(secrets, strings.ToLower(secret))
 		}
 	}
-	if len(secrets) == 0 {
-		return
-	}
 	clean := func(text *string) {
+		if jwtShape.MatchString(*text) {
+			*text = "REDACTED"
+			return
+		}
 		lower := strings.ToLower(*text)
 		for _, secret := range secrets {
 			if strings.Contains(lower, secret) {
