@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/caddy-federation/caddy-federation/store/redistest"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
 // another starts a gateway that is a process of its own, until the test ends.
@@ -139,5 +141,42 @@ func TestAProxiedRetryAfterPausesEverywhere(t *testing.T) {
 	}
 	if asked[0].Load() != before {
 		t.Error("a paused node was asked")
+	}
+}
+
+// TestABudgetThatIsUsedUpSaysNothingOfTheNode: a proxied request that it refuses
+// was not sent, and leaves the node's accounts and breaker as they were.
+func TestABudgetThatIsUsedUpSaysNothingOfTheNode(t *testing.T) {
+	url := node(t, func(http.ResponseWriter, *http.Request) {})
+	port := freePort(t)
+	load(t, proxying(port, "health off\nkey main hs256 a-secret-of-more-than-thirty-two-bytes\nnode bud "+url+" {\ndialect json {\npath /x\n}\nbudget 3 1h\nmax_requests 2\n}\nnode free "+url+" {\ndialect json {\npath /x\n}\n}",
+		"{\ndynamic federation {\nnodes bud\n}\nlb_policy federation\ntransport federation {\ncredentials on\n}\n}",
+		"{\ndynamic federation\nlb_policy federation\nlb_retries 2\ntransport federation {\ncredentials on\n}\n}"))
+	n := fleet.Running("proxied").Snapshot().Node("bud")
+	statuses := make(map[int]int)
+	for range 15 {
+		response, err := http.Get(address(port, "/a/x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		statuses[response.StatusCode]++
+	}
+	load := n.Gate().Load()
+	if statuses[200] != 3 || statuses[503] != 12 || n.Gate().InFlight() != 0 || load.Calls[fleet.OutcomeHard] != 0 || n.Gate().Breaker().Opens != 0 || n.Refusal() != "" {
+		t.Errorf("%v, %d in flight, calls %v, breaker %+v, refusal %q", statuses, n.Gate().InFlight(), load.Calls, n.Gate().Breaker(), n.Refusal())
+	}
+	for range 10 { // and another node answers where there is one
+		response, err := http.Get(address(port, "/b/x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != 200 {
+			t.Errorf("with another node: status %d", response.StatusCode)
+		}
+	}
+	if n.Gate().InFlight() != 0 {
+		t.Errorf("%d in flight", n.Gate().InFlight())
 	}
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,7 @@ func TestAGatewayServesWithoutItsRedis(t *testing.T) {
 	if err := caddy.Load(adapted, true); err != nil {
 		t.Fatalf("reloading without the store: %v", err)
 	}
+	http.DefaultClient.CloseIdleConnections() // they are to the old server
 	asks(2)
 	if app().Identity() != identity {
 		t.Errorf("identity was %s and is %s", identity, app().Identity())

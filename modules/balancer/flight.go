@@ -34,6 +34,13 @@ func (f *flight) latency(now time.Time) time.Duration {
 	return max(sinceEpoch(now)-begin, 0)
 }
 
+// cancel ends a request that was not sent, which says nothing of the upstream.
+func (f *flight) cancel() {
+	if !f.ended.Swap(true) {
+		f.ticket.Cancel()
+	}
+}
+
 // failed accounts for a request that got no answer.
 func (f *flight) failed(err error) {
 	if f.ended.Swap(true) {

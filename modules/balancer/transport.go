@@ -168,14 +168,14 @@ func (t *Transport) send(req *http.Request, f *flight) (*http.Response, error) {
 	sent := false
 	defer func() {
 		if !sent { // the inner transport panicked
-			f.ticket.Cancel()
+			f.cancel()
 		}
 	}()
 	inner, foreign := t.inner, false
 	if node := f.target.node; node != nil {
 		var err error
 		if req, err = node.Direct(req, t.Credentials, t.keepHost); err != nil {
-			f.ticket.Cancel()
+			f.cancel()
 			sent = true
 			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(err))
 		}

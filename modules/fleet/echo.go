@@ -17,9 +17,11 @@ var jwtShape = regexp.MustCompile(`(?i)\beyJ[A-Z0-9_-]{8,}\.[A-Z0-9_-]{8,}\.`)
 // and shown. Health and the words for it may be in other letters.
 func (r *Report) withoutEcho(c credential) {
 	var secrets []string
-	for _, secret := range c.secrets() {
-		if len(secret) >= leastEcho {
-			secrets = append(secrets, strings.ToLower(secret))
+	if c != nil {
+		for _, secret := range c.secrets() {
+			if len(secret) >= leastEcho {
+				secrets = append(secrets, strings.ToLower(secret))
+			}
 		}
 	}
 	clean := func(text *string) {
