@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,11 +77,33 @@ func parseAddress(text string) (*goredis.Options, error) {
 			return nil, fmt.Errorf("a url sets %q, only db can be set in it", name)
 		}
 	}
+	if numbers := databases(u); len(numbers) > 1 {
+		return nil, errors.New("a url names its database twice")
+	} else if len(numbers) == 1 && !databaseNumber.MatchString(numbers[0]) {
+		return nil, errDatabase
+	}
+	if port, err := strconv.Atoi(u.Port()); err == nil && (port < 1 || port > 65535) {
+		return nil, errors.New("the port of a url is not from 1 to 65535")
+	}
 	address, err := goredis.ParseURL(text)
 	if err != nil {
-		return nil, errors.New("the database or address of a url cannot be read, expected one as redis://127.0.0.1:6379/0")
+		return nil, errDatabase
 	}
 	return address, nil
+}
+
+var (
+	errDatabase    = errors.New("the database or address of a url cannot be read, expected one as redis://127.0.0.1:6379/0")
+	databaseNumber = regexp.MustCompile(`^[0-9]{1,9}$`)
+)
+
+// databases are the numbers of databases in a URL: of them it may have one.
+func databases(u *url.URL) []string {
+	numbers := u.Query()["db"]
+	if path := strings.Trim(u.Path, "/"); path != "" && u.Scheme != "unix" {
+		numbers = append(numbers, path)
+	}
+	return numbers
 }
 
 // resolve replaces placeholders.

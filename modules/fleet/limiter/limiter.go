@@ -165,10 +165,16 @@ func (l *Limiter) takeLost(h *home, charges []Charge, states []store.LimitState,
 
 // Reset forgets a key, here and in the store, and tells whether it was known.
 // Other gateways see it within a second, apart from what they have leased.
-// When the store fails the key is forgotten here alone.
+// When the store fails, or is lost, the key is forgotten here alone: also when
+// a store that takes nothing more could still forget it, because the others
+// go on without the store then.
 func (l *Limiter) Reset(ctx context.Context, key string) (known bool, err error) {
 	if h := l.home.Load(); h != nil {
-		if known, err = h.limits.Reset(ctx, key); err != nil {
+		known, err = h.limits.Reset(ctx, key)
+		if err == nil && h.lost.Load() {
+			err = store.ErrUnavailable
+		}
+		if err != nil {
 			err = fmt.Errorf("resetting a key of the rate limits: %w", err)
 		}
 	}
