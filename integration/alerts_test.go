@@ -90,7 +90,7 @@ func (r *alertReceiver) all() []told {
 	return slices.Clone(r.told)
 }
 
-// within waits for longer than the ten seconds that alerts are grouped for.
+// within waits for much longer than the second that alerts are grouped for.
 func within(t testing.TB, limit time.Duration, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); !done(); {
@@ -143,6 +143,7 @@ func TestAnAlertArrivesOnce(t *testing.T) {
 			down 200ms
 		}
 		breaker off
+		alert group 1s
 		alert webhook %s/?token=hunter2 {
 			secret %q
 		}`, shop, r.url, alertSecret), ""), "store memory", "store bolt "+file, 1), "\tfederation_search", "\tfederation_nodes\n\tfederation_search", 1)
@@ -215,6 +216,7 @@ func TestTwoGatewaysTellOnce(t *testing.T) {
 			fast 200ms
 		}
 		breaker off
+		alert group 1s
 		alert webhook %s {
 			secret %q
 		}
@@ -232,7 +234,7 @@ func TestTwoGatewaysTellOnce(t *testing.T) {
 	shop := &http.Server{Handler: answers(`{"status":"pass"}`)}
 	go func() { _ = shop.Serve(listener) }()
 	defer shop.Close()
-	// ten seconds later, so that nothing can have come in between
+	// a second later or more, so that nothing can have come in between
 	r.expect(2, "-node_down/shop")
 	for _, process := range processes {
 		if err := process.Process.Signal(syscall.SIGTERM); err != nil {
@@ -259,6 +261,7 @@ func TestTheLossOfRedisIsTold(t *testing.T) {
 			down 500ms
 		}
 		breaker off
+		alert group 1s
 		alert webhook %s {
 			secret %q
 		}`, address, r.url, alertSecret), ""), "store memory", "store redis "+server.URL()+" {\n timeout 500ms\n}", 1))

@@ -42,7 +42,17 @@ const (
 	minAlertRepeat     = time.Minute
 	maxAlertRepeat     = 7 * 24 * time.Hour
 	minAlertSecret     = 16
+	minAlertGroup      = time.Second
+	maxAlertGroup      = 10 * time.Minute
 )
+
+// validAlertGroup checks how long changes are grouped, 0 for the default.
+func validAlertGroup(group caddy.Duration) error {
+	if d := time.Duration(group); d != 0 && (d < minAlertGroup || d > maxAlertGroup) {
+		return fmt.Errorf("alert group %v is not from %v to %v", d, minAlertGroup, maxAlertGroup)
+	}
+	return nil
+}
 
 // Validate checks the values as they are configured. The error names the field
 // and what was expected, and no value that may be secret.
@@ -107,6 +117,9 @@ type alertHook struct {
 
 // provisionAlerts reads the webhooks. It opens no connection.
 func (a *App) provisionAlerts(repl *caddy.Replacer) error {
+	if err := validAlertGroup(a.AlertGroup); err != nil {
+		return err
+	}
 	seen := make(map[string]bool)
 	for i, config := range a.AlertWebhooks {
 		hook, err := config.load(i+1, repl)

@@ -169,6 +169,7 @@ type alertRoom struct {
 	said     *observer.ObservedLogs
 	logger   *zap.Logger
 	health   Health // of the nodes a, b, c and shop of a gateway to come
+	group    time.Duration
 }
 
 func newAlertRoom(t *testing.T) *alertRoom {
@@ -178,7 +179,7 @@ func newAlertRoom(t *testing.T) *alertRoom {
 	}
 	t.Cleanup(func() { s.Close() })
 	core, said := observer.New(zap.InfoLevel)
-	return &alertRoom{t, &losable{Store: s}, new(receiver), said, zap.New(core), HealthUnknown}
+	return &alertRoom{t, &losable{Store: s}, new(receiver), said, zap.New(core), HealthUnknown, 0}
 }
 
 // gateway begins one with what is pooled of an earlier config, or nil.
@@ -187,7 +188,7 @@ func (r *alertRoom) gateway(of *shared, webhooks ...AlertWebhook) (a *App, stop 
 	if of == nil {
 		of = &shared{circuits: newCircuits(true), events: newEventQueue(), alerting: newAlerting()}
 	}
-	a = &App{Name: "f", logger: r.logger, shared: of, raised: newEventQueue(), started: make(chan struct{}), AlertWebhooks: webhooks}
+	a = &App{Name: "f", logger: r.logger, shared: of, raised: newEventQueue(), started: make(chan struct{}), AlertWebhooks: webhooks, AlertGroup: caddy.Duration(r.group)}
 	a.registry = &registry{app: a}
 	snapshot := &Snapshot{bySlug: make(map[string]*Node)}
 	for _, slug := range []string{"a", "b", "c", "shop"} {

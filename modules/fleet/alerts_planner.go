@@ -129,6 +129,7 @@ func (p *alertPlanner) stepAlone(now time.Time) {
 	usable := state != nil && state.Usable
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.alone.Group = time.Duration(p.app.AlertGroup)
 	for {
 		event, dropped, found := h.inbox.first()
 		if dropped > 0 {
@@ -203,6 +204,7 @@ func (p *alertPlanner) step(ctx context.Context) error {
 		return nil
 	}
 	work := p.state.Clone()
+	work.Group = time.Duration(p.app.AlertGroup)
 	now := p.app.shared.circuits.now()
 	changed, err := p.takeIn(ctx, work, now)
 	if err != nil {

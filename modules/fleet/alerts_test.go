@@ -216,3 +216,29 @@ func TestAReloadTellsNothingTwice(t *testing.T) {
 		r.receiver.expect(t, "three", "+node_down/b", "+node_down/a", "+node_down/b", "-node_down/a -node_down/b")
 	})
 }
+
+// TestTheGroupTimeIsTheConfigs, with the store and without it.
+func TestTheGroupTimeIsTheConfigs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		r.group = time.Minute
+		a, stop := r.gateway(nil, hook("one"))
+		defer stop()
+		time.Sleep(time.Second)
+		a.Emit("node_down", "a", reason)
+		time.Sleep(50 * time.Second)
+		r.receiver.expect(t, "one")
+		a.Emit("node_down", "b", reason)
+		time.Sleep(15 * time.Second)
+		r.receiver.expect(t, "one", "+node_down/a +node_down/b")
+		r.lose(true, a)
+		time.Sleep(50 * time.Second)
+		if n := len(r.receiver.all()); n != 1 {
+			t.Errorf("%d messages before the loss has lasted for a minute", n)
+		}
+		time.Sleep(15 * time.Second)
+		if n := len(r.receiver.all()); n != 2 {
+			t.Errorf("%d messages after the loss has lasted for a minute", n)
+		}
+	})
+}

@@ -77,6 +77,10 @@ type App struct {
 	// AlertWebhooks are told when something is wrong, and when it is over.
 	// Default: none.
 	AlertWebhooks []AlertWebhook `json:"alert_webhooks,omitempty"`
+	// AlertGroup is how long the first change waits for others that are sent in
+	// the same message, from 1s to 10m. What is over by then is not sent at
+	// all. Default: 10s.
+	AlertGroup caddy.Duration `json:"alert_group,omitempty"`
 
 	logger     *zap.Logger
 	opener     store.Opener

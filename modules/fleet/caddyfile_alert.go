@@ -16,13 +16,18 @@ import (
 //	    format json | alertmanager | slack
 //	    repeat <duration> | off
 //	}
+//	alert group <duration>
 func (a *App) unmarshalAlert(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return d.Errf("federation: alert: the kind of receiver is missing, expected webhook")
+		return d.Errf("federation: alert: the kind of receiver is missing, expected webhook, or group")
 	}
-	if args[0] != "webhook" {
-		return d.Errf("federation: alert: unknown kind of receiver %s%s", args[0], subdirective.Hint(args[0], []string{"webhook"}))
+	switch args[0] {
+	case "webhook":
+	case "group":
+		return a.unmarshalAlertGroup(d, args[1:])
+	default:
+		return d.Errf("federation: alert: unknown kind of receiver %s%s", args[0], subdirective.Hint(args[0], []string{"webhook", "group"}))
 	}
 	if len(args) != 2 {
 		// an address may hold a secret: count, do not quote
@@ -91,4 +96,24 @@ func (c *AlertWebhook) unmarshalSubdirective(d *caddyfile.Dispenser, block *subd
 		return block.Unknown(d)
 	}
 	return err
+}
+
+// unmarshalAlertGroup reads how long changes are grouped.
+func (a *App) unmarshalAlertGroup(d *caddyfile.Dispenser, args []string) (err error) {
+	if len(args) != 1 {
+		return d.Errf("federation: alert group takes <duration>, got %d arguments", len(args))
+	}
+	if a.AlertGroup != 0 {
+		return d.Errf("federation: alert group is set twice")
+	}
+	if a.AlertGroup, err = durationOf(d, "alert group", args[0], false); err != nil {
+		return err
+	}
+	if err := validAlertGroup(a.AlertGroup); err != nil {
+		return d.Errf("federation: %v", err)
+	}
+	if d.NextBlock(d.Nesting()) {
+		return d.Errf("federation: alert group takes no block")
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -10,7 +11,7 @@ import (
 // How alerts become messages.
 const (
 	// Group is how long the first of some changes waits for others to be told
-	// in the same message.
+	// in the same message, unless the state says otherwise.
 	Group = 10 * time.Second
 	// MaxFollowed is how many alerts are followed at once. Those that begin
 	// while as many are firing are counted and not followed.
@@ -73,6 +74,8 @@ func (a Alert) Key() string {
 
 // State is all alerts. It is stored as JSON.
 type State struct {
+	// Group is how long changes wait for others; 0: [Group]. It is the config's.
+	Group time.Duration `json:"-"`
 	// Cursor is the number of the last event that was taken in.
 	Cursor uint64 `json:"cursor"`
 	// Window is when the changes that wait are told; zero: none waits.
@@ -219,7 +222,7 @@ func (s *State) Forget(keep func(Kind) bool) {
 
 func (s *State) wait(now time.Time) {
 	if s.Window.IsZero() {
-		s.Window = now.Add(Group)
+		s.Window = now.Add(cmp.Or(s.Group, Group))
 	}
 }
 
