@@ -7,6 +7,7 @@ package redaction
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -113,13 +114,20 @@ func redactHeader(header http.Header, names []string) {
 	}
 }
 
-// Address is an address, or a text with one, without the credentials in its query.
+// userInfo finds a user and password in an address.
+var userInfo = regexp.MustCompile(`://[^/?#@\s]*@`)
+
+// Address is an address, or a text with one, without the credentials in its
+// query or fragment and without a user.
 func Address(address string) string {
-	path, query, ok := strings.Cut(address, "?")
-	if !ok || !CredentialInQuery(query) {
+	if strings.Contains(address, "://") && strings.Contains(address, "@") {
+		address = userInfo.ReplaceAllString(address, "://"+Hidden+"@")
+	}
+	start := strings.IndexAny(address, "?#")
+	if start < 0 || !CredentialInQuery(address[start+1:]) {
 		return address
 	}
-	return path + "?" + Query(query)
+	return address[:start+1] + Query(address[start+1:])
 }
 
 func redactAddresses(addresses []string) []string {

@@ -47,8 +47,9 @@ func Query(query string) string {
 	return b.String()
 }
 
-// separates tells where a pair of a query ends for one server or another.
-func separates(r rune) bool { return r == '&' || r == ';' }
+// separates tells where a pair of a query ends for one server or another, or
+// where a query begins.
+func separates(r rune) bool { return r == '&' || r == ';' || r == '?' || r == '#' }
 
 // credentialNames are the members of a query that carry a credential.
 var credentialNames = []string{"api_key", "access_token", "refresh_token"}

@@ -36,6 +36,18 @@ func TestCredentialsInAQuery(t *testing.T) {
 	}
 }
 
+func TestCredentialsInAnAddress(t *testing.T) {
+	for address, expected := range map[string]string{
+		"/x?a=1": "/x?a=1", "/x": "/x", "/x@y?a=b@c": "/x@y?a=b@c", "mail a@b": "mail a@b",
+		"/x??api_key=k": "/x??api_key=REDACTED", "/x#api_key=k": "/x#api_key=REDACTED", "/x?a=1?access_token=t&b": "/x?a=1?access_token=REDACTED&b",
+		"http://u:secret@host/x?a": "http://REDACTED@host/x?a", "see http://a/ and https://u@b": "see http://a/ and https://REDACTED@b",
+	} {
+		if got := Address(address); got != expected {
+			t.Errorf("%s becomes %s, expected %s", address, got, expected)
+		}
+	}
+}
+
 // FuzzQuery holds that nothing that Go's parser takes for a credential is left.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{"api.key=k", "api_key=k", "a=1&access_token=t", "api%5fkey=k", "api_key=k;x=1", "%zz&api_key=1", "api_key[=1"} {
