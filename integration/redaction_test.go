@@ -321,6 +321,8 @@ func TestNoLogHoldsACredentialThatMoved(t *testing.T) {
 	secretTexts = append(slices.Clip(secretTexts), someKey)
 	g, lines := loggedSite(t, "", `
 	header +X-User-Token "{header.X-User-Token}"
+	log_append <query {query}
+	log_append <uri {uri}
 	redir /away https://other.example{uri}
 	uri /stripped query -api_key
 	rewrite /rewritten /static?x=1

@@ -33,6 +33,9 @@ func extraFields(r *http.Request) []zap.Field {
 		if value := f.FieldByName("Interface"); !value.IsNil() {
 			field = zap.String(field.Key, fmt.Sprint(value)) // what is not exported may be looked at, not taken
 		}
+		if CredentialInQuery(field.String) { // {query} or {uri}
+			field.String = Query(field.String)
+		}
 		fields[i] = field
 	}
 	return fields
