@@ -2,9 +2,11 @@ package limiter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-federation/caddy-federation/store"
@@ -87,4 +89,29 @@ func (endless) Take(_ context.Context, order []store.LimitPolicy) (bool, []store
 		states[i].Remaining = p.Burst
 	}
 	return true, states, nil
+}
+
+// TestAResetWhileTheStoreTakesNothingIsOfThisGateway: a full server could still
+// forget the key, but the others go on without it.
+func TestAResetWhileTheStoreTakesNothingIsOfThisGateway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRemote(t, 0)
+		l := New(MaxKeys)
+		defer l.Close()
+		defer l.Attach(r, func() int { return 1 }, func(error) {})()
+		policy := newPolicy(t, 2, time.Hour, 0)
+		take(t, l, policy, "k")
+		if known, err := l.Reset(t.Context(), "k"); !known || err != nil {
+			t.Errorf("with its store: %v, %v", known, err)
+		}
+		full := store.ErrFull
+		r.failure.Store(&full)
+		take(t, l, policy, "k")
+		if !l.Lost() {
+			t.Fatal("the store is not lost")
+		}
+		if known, err := l.Reset(t.Context(), "k"); !known || !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("without its store: %v, %v", known, err)
+		}
+	})
 }
