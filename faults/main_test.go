@@ -43,6 +43,7 @@ func leaks(but ...goleak.Option) (err error) {
 		goleak.IgnoreAnyFunction("github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy.(*Upstream).fillDynamicHost.func1.1"),
 		// Toxiproxy's own, which it leaves when a toxic ends a connection
 		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
 		// one for each open circuit breaker of a node; it sleeps until the
 		// breaker would be half-open, and ends
 		goleak.IgnoreAnyFunction("github.com/eapache/go-resiliency/breaker.(*Breaker).timer"))
