@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -79,6 +81,7 @@ http://127.0.0.1:%[3]d {
 	}
 	secrets := []string{secret, pair.AccessToken, pair.RefreshToken, key}
 	var seen strings.Builder
+	sent := 0
 	for _, c := range []struct {
 		method, path string
 		headers      []string
@@ -120,12 +123,16 @@ http://127.0.0.1:%[3]d {
 			t.Errorf("%s %s %v: %d %s, expected %d %s", c.method, c.path, c.headers, response.StatusCode, body, c.status, c.body)
 		}
 		fmt.Fprintln(&seen, response.Header, string(body))
+		sent++
 	}
-	if err := caddy.Stop(); err != nil { // and the logs are written
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(logs)
-	if err != nil {
+	var text []byte
+	within(t, 30*time.Second, "all requests are in the access log", func() bool { // a line is written after its answer
+		if text, err = os.ReadFile(logs); err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Count(text, []byte(`"logger":"http.log.access`)) == sent
+	})
+	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	users := make(map[string]int)
