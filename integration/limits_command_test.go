@@ -4,42 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddy-federation/caddy-federation/store/redistest"
 )
-
-// caddyProcess runs a Caddyfile in a process of its own until the test ends.
-func caddyProcess(t testing.TB, text string) {
-	t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder := t.TempDir()
-	file := filepath.Join(folder, "Caddyfile")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	process := exec.Command(program, "run", "--config", file, "--adapter", "caddyfile")
-	process.Env = append(os.Environ(), asCaddy+"=1", "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder)
-	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	process.Stderr = os.Stderr
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = process.Process.Signal(syscall.SIGTERM)
-		_ = process.Wait() // Caddy's own exit code for a signal
-	})
-}
 
 // shown are the keys that limits ls shows with -o json.
 func (o operator) shown(args ...string) (limits struct {
@@ -201,7 +172,7 @@ func TestAResetReachesAllGateways(t *testing.T) {
 		o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
 		port := freePort(t)
 		text := limited(port, "federation resets {\n store redis "+server.URL()+" {\n timeout 2s\n}\n}", "policy team {\n limit 30 1h\n key reds\n}", "respond hello")
-		caddyProcess(t, strings.Replace(text, "admin off", "admin "+o.address, 1))
+		another(t, strings.Replace(text, "admin off", "admin "+o.address, 1))
 		operators, urls = append(operators, o), append(urls, fmt.Sprintf("http://127.0.0.1:%d/", port))
 	}
 	for _, url := range urls {

@@ -21,7 +21,7 @@ func TestTheWayBackFromALostRedis(t *testing.T) {
 		o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
 		port := freePort(t)
 		text := limited(port, "federation back {\n store redis "+server.URL()+" {\n timeout 2s\n}\n}", "policy team {\n limit 100 1h\n key reds\n}", "respond hello")
-		caddyProcess(t, strings.Replace(text, "admin off", "admin "+o.address, 1))
+		another(t, strings.Replace(text, "admin off", "admin "+o.address, 1))
 		operators, urls = append(operators, o), append(urls, fmt.Sprintf("http://127.0.0.1:%d/", port))
 	}
 	within(t, time.Minute, "both gateways know each other", func() bool {

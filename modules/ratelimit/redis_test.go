@@ -150,28 +150,33 @@ func TestAHungRedisHoldsUpNobody(t *testing.T) {
 			t.Fatal(status)
 		}
 	}
-	server.Hang()
-	first, status := ask("first")
-	if status != http.StatusOK {
-		t.Errorf("the first got %d", status)
-	}
-	var took []time.Duration
-	for i := range 500 {
-		d, status := ask(fmt.Sprint("later ", i))
-		if took = append(took, d); status != http.StatusOK {
-			t.Fatalf("a later one got %d", status)
+	// the machine may take the processor away, but not each time
+	quickest := time.Hour
+	for round := range 5 {
+		server.Hang()
+		first, status := ask(fmt.Sprint("first ", round))
+		if status != http.StatusOK {
+			t.Errorf("the first got %d", status)
+		}
+		var took []time.Duration
+		for i := range 500 {
+			d, status := ask(fmt.Sprint("later ", round, i))
+			if took = append(took, d); status != http.StatusOK {
+				t.Fatalf("a later one got %d", status)
+			}
+		}
+		slices.Sort(took)
+		t.Logf("the first took %v, later ones %v (median), %v (at most)", first, took[250], took[499])
+		if took[250] > 5*time.Millisecond || took[250] > first/4 {
+			t.Errorf("later ones took %v beside %v for the first", took[250], first)
+		}
+		server.Continue()
+		eventually(t, "Redis is found", func() bool { return !limiters(t).Lost() })
+		if quickest = min(quickest, first); quickest <= 25*time.Millisecond {
+			return
 		}
 	}
-	slices.Sort(took)
-	t.Logf("the first took %v, later ones %v (median), %v (at most)", first, took[250], took[499])
-	if first > time.Second { // 20 ms, on a machine with time for it
-		t.Errorf("the first took %v", first)
-	}
-	if took[250] > 5*time.Millisecond || took[250] > first/4 {
-		t.Errorf("later ones took %v beside %v for the first", took[250], first)
-	}
-	server.Continue()
-	eventually(t, "Redis is found", func() bool { return !limiters(t).Lost() })
+	t.Errorf("the first took %v at best, expected 25ms", quickest)
 }
 
 // limiters is the limiter of the test's federation.
