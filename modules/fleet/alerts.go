@@ -35,6 +35,7 @@ type alertQueue struct {
 	waiting []store.Delivery
 	taken   time.Time // the first of them is not tried before
 	stored  int       // how many wait in the store
+	since   time.Time // when messages began to wait; zero: none does
 	// done is the key of the last stored delivery that arrived, which the
 	// store may not know yet.
 	done              string
@@ -58,6 +59,16 @@ func (h *alerting) queue(id string) *alertQueue {
 		h.queues[id] = q
 	}
 	return q
+}
+
+// noteWaiting remembers since when messages wait. h.mu is held.
+func (q *alertQueue) noteWaiting(now time.Time) {
+	switch {
+	case len(q.waiting)+q.stored == 0:
+		q.since = time.Time{}
+	case q.since.IsZero():
+		q.since = now
+	}
 }
 
 // keep forgets the webhooks that are no longer configured.
@@ -128,6 +139,19 @@ type AlertWebhookStatus struct {
 	Failing     bool      `json:"failing"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// WaitingSince is since when the queue has not been empty, as this gateway
+	// saw it.
+	WaitingSince time.Time `json:"waiting_since,omitzero"`
+}
+
+// waitingFor is for how long a webhook's queue has not been empty, the longest.
+func (s *AlertStatus) waitingFor() (longest time.Duration) {
+	for _, w := range s.Webhooks {
+		if !w.WaitingSince.IsZero() {
+			longest = max(longest, time.Since(w.WaitingSince))
+		}
+	}
+	return longest
 }
 
 // AlertStatus returns how alerts are delivered. It asks nobody.
@@ -145,6 +169,7 @@ func (a *App) AlertStatus() AlertStatus {
 		if q := h.queues[hook.id]; q != nil {
 			w.Pending, w.Delivered, w.Failed = len(q.waiting)+q.stored, q.delivered, q.failed
 			w.Failing, w.LastError, w.LastErrorAt = q.failing, q.lastError, q.lastErrorAt
+			w.WaitingSince = q.since
 		}
 		if w.Failing && w.LastErrorAt.After(last) {
 			last, status.LastError = w.LastErrorAt, w.LastError

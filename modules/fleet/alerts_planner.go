@@ -156,6 +156,9 @@ func (p *alertPlanner) stepAlone(now time.Time) {
 			q.waiting = q.waiting[extra:]
 		}
 	}
+	for _, hook := range p.app.alertHooks {
+		h.queue(hook.id).noteWaiting(now)
+	}
 	if usable { // the rest is told by whoever looks after alerts
 		h.alone.Forget(func(kind alert.Kind) bool { return kind == alert.StoreDown })
 	}

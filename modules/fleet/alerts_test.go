@@ -242,3 +242,50 @@ func TestTheGroupTimeIsTheConfigs(t *testing.T) {
 		}
 	})
 }
+
+// TestAStuckQueueShowsOnEveryGateway: also where another one sends.
+func TestAStuckQueueShowsOnEveryGateway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		var well atomic.Bool
+		r.receiver.answer = func(posted, int) (*http.Response, error) {
+			if well.Load() {
+				return answered(200), nil
+			}
+			return answered(503), nil
+		}
+		sends, stop := r.gateway(nil, hook("one"))
+		defer stop()
+		time.Sleep(time.Second)
+		looks, stopToo := r.gateway(nil, hook("one"))
+		defer stopToo()
+		check := func(a *App) HealthCheck { return a.Examine(false).Checks["alerts:deliveries"][0] }
+		time.Sleep(time.Minute)
+		sends.Emit("node_down", "a", reason)
+		time.Sleep(afterGroup + time.Second)
+		if c := check(sends); c.Status != HealthWarn || c.Output != "alerts do not arrive: the webhook answered HTTP 503" {
+			t.Errorf("after the first attempt: %+v", c)
+		}
+		if c := check(looks); c.Status != HealthPass {
+			t.Errorf("a message that has waited for seconds: %+v", c)
+		}
+		time.Sleep(2 * time.Minute)
+		if c := check(looks); c.Status != HealthWarn || !strings.HasPrefix(c.Output, "alerts have been waiting for a webhook for ") {
+			t.Errorf("a queue that is stuck: %+v", c)
+		}
+		status := looks.AlertStatus()
+		if waiting := status.waitingFor(); waiting < 110*time.Second || waiting > 130*time.Second {
+			t.Errorf("it waits for %v", waiting)
+		}
+		well.Store(true)
+		time.Sleep(10 * time.Minute)
+		for _, a := range []*App{sends, looks} {
+			if c := check(a); c.Status != HealthPass {
+				t.Errorf("when it arrived: %+v", c)
+			}
+			if s := a.AlertStatus(); !s.Webhooks[0].WaitingSince.IsZero() {
+				t.Errorf("when it arrived: %+v", s)
+			}
+		}
+	})
+}

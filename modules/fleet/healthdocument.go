@@ -47,6 +47,9 @@ func (a *App) Alive() HealthDocument {
 	return HealthDocument{Status: HealthPass, Version: version(), Federation: a.Name}
 }
 
+// alertsWaitLong is how long a queue of alerts may not be empty.
+const alertsWaitLong = time.Minute
+
 // Examine looks at what the gateway needs to do its work: at what it knows,
 // with no question to anybody. nodes adds the nodes that are not well, by
 // name, for those who may read nodes.
@@ -58,8 +61,11 @@ func (a *App) Examine(nodes bool) HealthDocument {
 	d.add("nodes:available", a.examineAvailable())
 	if alerts := a.AlertStatus(); len(alerts.Webhooks) > 0 {
 		check := HealthCheck{ComponentType: "component", ObservedValue: alerts.Pending, ObservedUnit: "messages that wait", Status: HealthPass}
-		if alerts.LastError != "" {
+		switch waiting := alerts.waitingFor(); {
+		case alerts.LastError != "":
 			check.Status, check.Output = HealthWarn, "alerts do not arrive: "+alerts.LastError
+		case waiting > alertsWaitLong: // this gateway may not be the one that sends them
+			check.Status, check.Output = HealthWarn, "alerts have been waiting for a webhook for "+waiting.Round(time.Second).String()
 		}
 		d.add("alerts:deliveries", check)
 	}

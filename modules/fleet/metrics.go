@@ -44,6 +44,7 @@ var (
 	descFrozen          = describe("health_checks_frozen", "Whether health checks are not believed, because the fault is more likely the gateway's own.")
 	descAlertsFiring    = describe("alerts_firing", "Alerts that are not over.")
 	descAlertsPending   = describe("alerts_pending", "Messages that wait for their webhook.")
+	descAlertsWaiting   = describe("alerts_waiting_seconds", "For how long a webhook's queue has not been empty, the longest.")
 	descAlertsSent      = describe("alerts_deliveries_total", "Messages to webhooks that arrived, and that were given up.", "result")
 )
 
@@ -56,7 +57,7 @@ type collector struct{}
 func (collector) Describe(descriptions chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		descNodes, descNodesAvailable, descStoreUp, descStoreChanged, descStoreShared, descBreakersShared, descGateways, descDrift,
-		descDriftedGateways, descSkew, descFrozen, descAlertsFiring, descAlertsPending, descAlertsSent,
+		descDriftedGateways, descSkew, descFrozen, descAlertsFiring, descAlertsPending, descAlertsWaiting, descAlertsSent,
 	} {
 		descriptions <- desc
 	}
@@ -96,6 +97,7 @@ func (a *App) collect(values chan<- prometheus.Metric) {
 	alerts := a.AlertStatus()
 	gauge(descAlertsFiring, float64(alerts.Firing))
 	gauge(descAlertsPending, float64(alerts.Pending))
+	gauge(descAlertsWaiting, alerts.waitingFor().Seconds())
 	delivered, failed := a.shared.alerting.deliveries()
 	values <- prometheus.MustNewConstMetric(descAlertsSent, prometheus.CounterValue, float64(delivered), a.Name, "delivered")
 	values <- prometheus.MustNewConstMetric(descAlertsSent, prometheus.CounterValue, float64(failed), a.Name, "failed")

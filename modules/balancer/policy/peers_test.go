@@ -11,18 +11,25 @@ import (
 // p99; told as an average, or ten times as often, no less. The latency, which
 // every gateway measures itself, already has the peers' load in it.
 func TestSimulationPeersInFlight(t *testing.T) {
-	alone := newSimulation(1, false, 6*time.Second).run(func() chooser { return &ours{policy: Latency{}} }).p99()
-	for _, interval := range []time.Duration{100 * time.Millisecond, time.Second} {
-		group := &peering{interval: interval}
-		told := newSimulation(1, false, 6*time.Second).run(func() chooser {
-			p := &peer{ours: ours{policy: Latency{}}, group: group}
-			group.members = append(group.members, p)
-			return p
-		}).p99()
-		t.Logf("alone %v, told every %v %v", alone, interval, told)
-		if told < alone*12/10 {
-			t.Errorf("told every %v the p99 is %v, alone %v: count the peers' requests too", interval, told, alone)
-		}
+	for _, c := range []struct {
+		name   string
+		policy Policy
+	}{{"latency", Latency{}}, {"least_conn", LeastConn{}}} {
+		t.Run(c.name, func(t *testing.T) {
+			alone := newSimulation(1, false, 6*time.Second).run(func() chooser { return &ours{policy: c.policy} }).p99()
+			for _, interval := range []time.Duration{100 * time.Millisecond, time.Second} {
+				group := &peering{interval: interval}
+				told := newSimulation(1, false, 6*time.Second).run(func() chooser {
+					p := &peer{ours: ours{policy: c.policy}, group: group}
+					group.members = append(group.members, p)
+					return p
+				}).p99()
+				t.Logf("alone %v, told every %v %v", alone, interval, told)
+				if told < alone*12/10 {
+					t.Errorf("told every %v the p99 is %v, alone %v: count the peers' requests too", interval, told, alone)
+				}
+			}
+		})
 	}
 }
 
