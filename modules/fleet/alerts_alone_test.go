@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -83,6 +84,48 @@ func TestTheLossOfTheStoreIsTold(t *testing.T) {
 			t.Errorf("then %q was told", told[6:])
 		}
 	})
+}
+
+// TestOneLossOfASharedStoreHasOneDedupKey: whichever gateways tell of it, and
+// however they started; a store of its own is another incident for each.
+func TestOneLossOfASharedStoreHasOneDedupKey(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newAlertRoom(t)
+			r.store.own = own
+			first, stopFirst := r.gateway(nil, hook("one"))
+			defer stopFirst()
+			second, stopSecond := r.gateway(nil, hook("one"))
+			defer stopSecond()
+			r.lose(true, first, second)
+			_, stopThird := r.gateway(nil, hook("one")) // and has never seen it
+			defer stopThird()
+			time.Sleep(afterGroup)
+			r.lose(false, first, second)
+			time.Sleep(afterGroup)
+			dedup, keys, ends := make(map[string]int), make(map[string]int), 0
+			for _, p := range r.receiver.all() {
+				var message struct {
+					Alerts []struct {
+						Key, Status string
+						Dedup       string `json:"dedup_key"`
+					}
+				}
+				if err := json.Unmarshal(p.body, &message); err != nil || len(message.Alerts) != 1 {
+					t.Fatalf("%s: %v", p.body, err)
+				}
+				at := message.Alerts[0]
+				dedup[at.Dedup]++
+				keys[at.Key]++
+				if at.Status == "resolved" {
+					ends++
+				}
+			}
+			if len(keys) != 3 || ends != 2 || !own && (len(dedup) != 1 || dedup["f/store_down"] != 5) || own && len(dedup) != 3 {
+				t.Errorf("own: %v; keys %v, dedup keys %v, %d ends", own, keys, dedup, ends)
+			}
+		})
+	}
 }
 
 // An attempt whose end the store did not hear of is not made again.

@@ -108,6 +108,7 @@ func (r *receiver) expect(t *testing.T, host string, expected ...string) {
 type losable struct {
 	store.Store
 	lost  atomic.Bool
+	own   bool                        // nobody shares it
 	other atomic.Pointer[store.Store] // that came back in its place
 }
 
@@ -118,7 +119,7 @@ func (l *losable) now() store.Store {
 	return l.Store
 }
 
-func (l *losable) Shared() bool { return true }
+func (l *losable) Shared() bool { return !l.own }
 
 func (l *losable) fault() error {
 	if l.lost.Load() {

@@ -243,6 +243,31 @@ func TestTheGroupTimeIsTheConfigs(t *testing.T) {
 	})
 }
 
+// TestTheGroupTimeOfTheGatewayThatLooksAfterAlertsCounts: whoever saw the
+// change, and whoever goes on before the time is over.
+func TestTheGroupTimeOfTheGatewayThatLooksAfterAlertsCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		r.group = time.Minute
+		_, stop := r.gateway(nil, hook("one"))
+		time.Sleep(time.Second)
+		r.group = 2 * time.Second
+		other, stopOther := r.gateway(nil, hook("one"))
+		defer stopOther()
+		time.Sleep(time.Second)
+		other.Emit("node_down", "a", reason)
+		time.Sleep(30 * time.Second)
+		stop()
+		time.Sleep(25 * time.Second)
+		r.receiver.expect(t, "one")
+		time.Sleep(10 * time.Second)
+		r.receiver.expect(t, "one", "+node_down/a")
+		other.Emit("node_down", "b", reason)
+		time.Sleep(5 * time.Second)
+		r.receiver.expect(t, "one", "+node_down/a", "+node_down/b")
+	})
+}
+
 // TestAStuckQueueShowsOnEveryGateway: also where another one sends.
 func TestAStuckQueueShowsOnEveryGateway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

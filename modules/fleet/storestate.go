@@ -131,7 +131,7 @@ func (a *App) noteStore(opened store.Store, err error) {
 	switch {
 	case err != nil:
 		a.logger.Error("store lost: features go on as they declare", zap.Error(err), zap.Any("modes", a.StoreState().Modes))
-		a.Emit("store_down", "", a.ofGateway(map[string]any{"error": now.Error}))
+		a.Emit("store_down", "", a.ofGateway(map[string]any{"error": now.Error, "shared": now.Shared}))
 	case was != nil:
 		a.logger.Info("store is back", zap.Duration("after", now.Since.Sub(was.Since)))
 		a.Emit("store_up", "", a.ofGateway(map[string]any{"seconds": now.Since.Sub(was.Since).Seconds()}))

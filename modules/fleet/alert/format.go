@@ -106,6 +106,7 @@ type plainMessage struct {
 
 type plainAlert struct {
 	Key      string `json:"key"`
+	DedupKey string `json:"dedup_key"`
 	Kind     Kind   `json:"kind"`
 	Status   string `json:"status"`
 	Severity string `json:"severity"`
@@ -131,7 +132,7 @@ func (m Message) plain(about About) plainMessage {
 	}
 	for _, n := range notices {
 		p.Alerts = append(p.Alerts, plainAlert{
-			Key: Clean(n.Key(), maxName), Kind: n.Kind, Status: n.Status(), Severity: n.Kind.Severity(), Summary: n.Summary(),
+			Key: Clean(n.Key(), maxName), DedupKey: Clean(n.DedupKey(about.Federation), maxDedupKey), Kind: n.Kind, Status: n.Status(), Severity: n.Kind.Severity(), Summary: n.Summary(),
 			Reason: Clean(n.Reason, maxReason), Node: Clean(n.Node, maxName), Gateway: Clean(n.Gateway, maxName), Host: Clean(n.Host, maxName),
 			Action: Clean(n.Action, maxName), Started: moment(n.Began), Ended: moment(n.Ended), Repeated: n.Repeated,
 		})
@@ -160,6 +161,7 @@ func (m Message) alertmanager(about About) []postable {
 		p := postable{
 			Labels: map[string]string{
 				"alertname": camel(n.Kind), "federation": about.Federation, "severity": n.Kind.Severity(),
+				"dedup_key": Clean(n.DedupKey(about.Federation), maxDedupKey),
 			},
 			Annotations: map[string]string{"summary": n.Summary()},
 			StartsAt:    moment(n.Began), EndsAt: moment(n.Ended),

@@ -17,7 +17,7 @@ var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 func example() Message {
 	return Message{Created: noon.Add(10 * time.Second), Notices: []Notice{
 		{Alert: Alert{Kind: NodeDown, Node: "shop", Reason: "the node refused the connection", Began: noon}},
-		{Alert: Alert{Kind: StoreDown, Gateway: "5f0c2a9be4d1c7a8", Host: "gw-1", Reason: "redis refuses the connection", Began: noon.Add(-4 * time.Hour)}, Repeated: true},
+		{Alert: Alert{Kind: StoreDown, Gateway: "5f0c2a9be4d1c7a8", Host: "gw-1", Shared: true, Reason: "redis refuses the connection", Began: noon.Add(-4 * time.Hour)}, Repeated: true},
 		{Alert: Alert{Kind: BreakerOpen, Node: "docs", Reason: "5 hard failures in a row", Began: noon.Add(-90 * time.Second), Ended: noon.Add(2 * time.Second)}},
 	}}
 }

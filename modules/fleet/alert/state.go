@@ -47,6 +47,8 @@ type Alert struct {
 	// its machine.
 	Gateway string `json:"gateway,omitempty"`
 	Host    string `json:"host,omitempty"`
+	// Shared is of alerts about a store: whether other gateways can use it too.
+	Shared bool `json:"shared,omitempty"`
 	// Action is of alerts about an action: its id.
 	Action string `json:"action,omitempty"`
 	// Reason says why in words. It may come from a node and be hostile.
@@ -70,6 +72,15 @@ func (a Alert) Key() string {
 		subject = a.Action
 	}
 	return string(a.Kind) + "/" + subject
+}
+
+// DedupKey is the same for all that is told of one incident, whichever
+// gateways tell of it: of the loss of a store that they share each does.
+func (a Alert) DedupKey(federation string) string {
+	if a.Kind == StoreDown && a.Shared {
+		return federation + "/" + string(a.Kind)
+	}
+	return federation + "/" + a.Key()
 }
 
 // State is all alerts. It is stored as JSON.
@@ -129,6 +140,7 @@ func (s *State) Apply(e Event, now time.Time, quiet func(node string) bool) bool
 		return s.End(Alert{Kind: BreakerOpen, Node: e.Node}.Key(), e.Time, e.Alone(), now)
 	case string(StoreDown), eventStoreUp:
 		a.Kind, a.Gateway, a.Host, a.Reason = StoreDown, e.text("gateway"), e.text("host"), e.text("error")
+		a.Shared, _ = e.Data["shared"].(bool)
 		return s.either(e.Kind == string(StoreDown), a, e, now)
 	case string(ProberUnhealthy), eventProberHealthy:
 		a.Kind, a.Gateway, a.Host = ProberUnhealthy, e.text("gateway"), e.text("host")

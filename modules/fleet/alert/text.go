@@ -10,6 +10,8 @@ import (
 const (
 	maxReason = 400
 	maxName   = 200
+	// maxDedupKey is what PagerDuty takes.
+	maxDedupKey = 255
 )
 
 // Clean makes text of a stranger fit for a message: valid UTF-8 on one line,
