@@ -23,6 +23,9 @@ type alerting struct {
 
 	mu    sync.Mutex
 	alone *alert.State
+	// breakers are the nodes whose open circuit breakers this gateway told of
+	// while it had no store, as long as they are open.
+	breakers map[string]bool
 	// shared is the state of all gateways as last seen, for a store that lost it.
 	shared *alert.State
 	queues map[string]*alertQueue // by the webhook's id
@@ -47,7 +50,8 @@ type alertQueue struct {
 
 func newAlerting() *alerting {
 	return &alerting{
-		turn: make(chan struct{}, 1), inbox: newEventQueue(), alone: new(alert.State), queues: make(map[string]*alertQueue),
+		turn: make(chan struct{}, 1), inbox: newEventQueue(), alone: new(alert.State),
+		breakers: make(map[string]bool), queues: make(map[string]*alertQueue),
 	}
 }
 
@@ -82,15 +86,6 @@ func (h *alerting) keep(hooks []*alertHook) {
 			delete(h.queues, id)
 		}
 	}
-}
-
-// alertsAlone tells whether this gateway tells of an event by itself.
-func (a *App) alertsAlone(kind string) bool {
-	if len(a.alertHooks) == 0 || !alert.Relevant(kind) {
-		return false
-	}
-	state := a.shared.store.state.Load()
-	return state != nil && !state.Usable
 }
 
 // ActionStuck tells that an action can be neither finished nor undone by

@@ -86,6 +86,7 @@ func (p *alertPlanner) run(ctx context.Context) {
 	ticker := time.NewTicker(alertTick)
 	defer ticker.Stop()
 	for {
+		p.breakersAlone()
 		p.stepAlone(time.Now())
 		p.note(ctx, p.step(ctx))
 		for _, s := range p.senders {
@@ -95,8 +96,28 @@ func (p *alertPlanner) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C: // soon enough: what happens is grouped for longer
+		case <-p.home.inbox.wake:
+		case <-time.After(p.grouped(time.Now())):
 		}
 	}
+}
+
+// grouped is how long the changes that are grouped still wait, if that is less
+// than a tick.
+func (p *alertPlanner) grouped(now time.Time) time.Duration {
+	wait := alertTick
+	sooner := func(window, now time.Time) {
+		if left := window.Sub(now); left > 0 {
+			wait = min(wait, left)
+		}
+	}
+	p.home.mu.Lock()
+	sooner(p.home.alone.Window, now)
+	p.home.mu.Unlock()
+	if p.state != nil && p.leads.Load() {
+		sooner(p.state.Window, p.app.shared.circuits.at(now))
+	}
+	return wait
 }
 
 // release lets another gateway take over at once.
@@ -119,48 +140,6 @@ func (p *alertPlanner) note(ctx context.Context, err error) {
 		p.app.logger.Error("alerts cannot be looked after in the store", zap.Error(err))
 	} else {
 		p.app.logger.Info("alerts are looked after again")
-	}
-}
-
-// stepAlone tells what this gateway tells by itself.
-func (p *alertPlanner) stepAlone(now time.Time) {
-	h := p.home
-	state := p.app.shared.store.state.Load()
-	usable := state != nil && state.Usable
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.alone.Group = time.Duration(p.app.AlertGroup)
-	for {
-		event, dropped, found := h.inbox.first()
-		if dropped > 0 {
-			p.app.logger.Warn("events were lost before they could be alerted of", zap.Uint64("lost", dropped))
-		}
-		if !found {
-			break
-		}
-		e := alertEvent(event)
-		delete(e.Data, "alone") // this is where it is told
-		h.alone.Apply(e, now, p.app.quietNode)
-		h.inbox.done(event)
-	}
-	if usable { // also when nobody was told of its return
-		h.alone.End(alert.Alert{Kind: alert.StoreDown, Gateway: p.app.shared.circuits.gateway}.Key(), now, false, now)
-	}
-	messages, _ := h.alone.Due(now, p.routes)
-	for _, d := range p.render(messages) {
-		q := h.queue(d.Webhook)
-		d.Created = now
-		q.waiting = append(q.waiting, d)
-		if extra := len(q.waiting) - store.MaxDeliveries; extra > 0 {
-			p.app.logger.Warn("alerts made room for newer ones before they were delivered", zap.Int("lost", extra))
-			q.waiting = q.waiting[extra:]
-		}
-	}
-	for _, hook := range p.app.alertHooks {
-		h.queue(hook.id).noteWaiting(now)
-	}
-	if usable { // the rest is told by whoever looks after alerts
-		h.alone.Forget(func(kind alert.Kind) bool { return kind == alert.StoreDown })
 	}
 }
 
@@ -216,7 +195,7 @@ func (p *alertPlanner) step(ctx context.Context) error {
 	if look {
 		for key, at := range work.Alerts {
 			if p.app.alertOver(*at, now) {
-				changed = work.End(key, now, false, now) || changed
+				changed = work.End(key, now, "", now) || changed
 			}
 		}
 		for _, e := range p.app.untoldAlerts(work) {

@@ -78,6 +78,11 @@ func (a *App) breakerWritten(slug string, from, to breaker.State) {
 	case out(from):
 		kind = "breaker_closed"
 	}
+	a.raiseBreaker(slug, to, kind)
+}
+
+// raiseBreaker raises breaker_open or breaker_closed.
+func (a *App) raiseBreaker(slug string, to breaker.State, kind string) {
 	data := map[string]any{"state": to.Phase, "reason": to.Reason}
 	if to.Cause != "" {
 		data["cause"] = to.Cause

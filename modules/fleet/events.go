@@ -79,16 +79,17 @@ func (q *eventQueue) done(event store.Event) {
 // handed to Caddy's event handlers as `federation.<kind>`. node may be empty.
 // The values of data must be fit for strangers: no secret, no token. Emit
 // never waits for the store, and before Start the event waits for it. What
-// begins or ends an alert while the store is lost has "alone": true, and is
-// told to the alert webhooks by this gateway.
+// begins or ends an alert while the store is lost has "alone": true and the
+// "outage", which names this loss, and is told to the alert webhooks by this
+// gateway.
 func (a *App) Emit(kind, node string, data map[string]any) {
-	alone := a.alertsAlone(kind)
-	if alone {
+	outage := a.alertsAlone(kind)
+	if outage != "" {
 		data = maps.Clone(data)
 		if data == nil {
 			data = make(map[string]any)
 		}
-		data["alone"] = true
+		data["alone"], data["outage"] = true, outage
 	}
 	text, err := json.Marshal(data)
 	if err != nil || data == nil {
@@ -97,7 +98,7 @@ func (a *App) Emit(kind, node string, data map[string]any) {
 	event := store.Event{Kind: kind, Node: node, Time: time.Now(), Data: text}
 	a.shared.events.add(event)
 	a.raised.add(event)
-	if len(a.alertHooks) > 0 && (alone || alert.OfGateway(kind)) {
+	if len(a.alertHooks) > 0 && (outage != "" || alert.OfGateway(kind)) {
 		a.shared.alerting.inbox.add(event)
 	}
 }

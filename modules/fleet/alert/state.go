@@ -23,7 +23,7 @@ type Event struct {
 	Kind string
 	Node string
 	Time time.Time
-	// Data says more: reason, error, gateway, host, action, to.
+	// Data says more: reason, error, gateway, host, shared, action, to, outage.
 	Data map[string]any
 }
 
@@ -32,12 +32,9 @@ func (e Event) text(name string) string {
 	return Clean(text, maxReason)
 }
 
-// Alone tells whether a gateway raised the event while it had no store, and so
-// tells of it by itself.
-func (e Event) Alone() bool {
-	alone, _ := e.Data["alone"].(bool)
-	return alone
-}
+// Outage names the loss of the store during which a gateway raised the event,
+// and so tells of it by itself. Empty: the gateway had its store.
+func (e Event) Outage() string { return e.text("outage") }
 
 // Alert is something that is wrong, until it is over.
 type Alert struct {
@@ -58,8 +55,9 @@ type Alert struct {
 	Ended time.Time `json:"ended,omitzero"`
 	// Told is when its beginning went into a message; zero: not yet.
 	Told time.Time `json:"told,omitzero"`
-	// Alone is set when it was told by a gateway that had no store.
-	Alone bool `json:"alone,omitempty"`
+	// Outage is set when a gateway that had no store told of its beginning: see
+	// [Event.Outage].
+	Outage string `json:"outage,omitempty"`
 }
 
 // Key is the same for all that is told of one thing that is wrong.
@@ -125,19 +123,19 @@ func (s *State) Apply(e Event, now time.Time, quiet func(node string) bool) bool
 	a := Alert{Kind: Kind(e.Kind), Node: e.Node, Reason: e.text("reason"), Began: e.Time}
 	switch e.Kind {
 	case string(NodeDown), string(Flapping):
-		return !quiet(e.Node) && s.begin(a, e.Alone(), now)
+		return !quiet(e.Node) && s.begin(a, e.Outage(), now)
 	case string(BreakerOpen):
 		if actor := e.text("actor"); actor != "" {
 			a.Reason = strings.TrimSpace(a.Reason + " (forced by " + actor + ")")
 		}
-		return !quiet(e.Node) && s.begin(a, e.Alone(), now)
+		return !quiet(e.Node) && s.begin(a, e.Outage(), now)
 	case string(RefreshReplayed):
-		return s.begin(a, e.Alone(), now)
+		return s.begin(a, e.Outage(), now)
 	case string(NodeUp):
-		down := s.End(Alert{Kind: NodeDown, Node: e.Node}.Key(), e.Time, e.Alone(), now)
-		return s.End(Alert{Kind: Flapping, Node: e.Node}.Key(), e.Time, e.Alone(), now) || down
+		down := s.End(Alert{Kind: NodeDown, Node: e.Node}.Key(), e.Time, e.Outage(), now)
+		return s.End(Alert{Kind: Flapping, Node: e.Node}.Key(), e.Time, e.Outage(), now) || down
 	case string(BreakerClosed):
-		return s.End(Alert{Kind: BreakerOpen, Node: e.Node}.Key(), e.Time, e.Alone(), now)
+		return s.End(Alert{Kind: BreakerOpen, Node: e.Node}.Key(), e.Time, e.Outage(), now)
 	case string(StoreDown), eventStoreUp:
 		a.Kind, a.Gateway, a.Host, a.Reason = StoreDown, e.text("gateway"), e.text("host"), e.text("error")
 		a.Shared, _ = e.Data["shared"].(bool)
@@ -162,26 +160,31 @@ var watched = map[string]bool{"enabled": true, "draining": true}
 
 func (s *State) either(begins bool, a Alert, e Event, now time.Time) bool {
 	if begins {
-		return s.begin(a, e.Alone(), now)
+		return s.begin(a, e.Outage(), now)
 	}
-	return s.End(a.Key(), e.Time, e.Alone(), now)
+	return s.End(a.Key(), e.Time, e.Outage(), now)
 }
 
 // endNode ends what is wrong with a node.
 func (s *State) endNode(e Event, now time.Time) (changed bool) {
 	for key, a := range s.Alerts {
 		if a.Node == e.Node && !a.Kind.once() {
-			changed = s.End(key, e.Time, e.Alone(), now) || changed
+			changed = s.End(key, e.Time, e.Outage(), now) || changed
 		}
 	}
 	return changed
 }
 
-func (s *State) begin(a Alert, alone bool, now time.Time) bool {
+func (s *State) begin(a Alert, outage string, now time.Time) bool {
 	key := a.Key()
 	if stands := s.Alerts[key]; stands != nil {
 		if stands.Ended.IsZero() {
-			return false
+			if outage == "" || !stands.Told.IsZero() {
+				return false
+			}
+			// it waited for a store that was lost, and was told meanwhile
+			stands.Told, stands.Outage = now, outage
+			return true
 		}
 		// its end was not told yet: it goes on
 		stands.Ended, stands.Reason = time.Time{}, a.Reason
@@ -194,8 +197,8 @@ func (s *State) begin(a Alert, alone bool, now time.Time) bool {
 	if s.Alerts == nil {
 		s.Alerts = make(map[string]*Alert)
 	}
-	if alone {
-		a.Told, a.Alone = now, true
+	if outage != "" {
+		a.Told, a.Outage = now, outage
 	} else {
 		s.wait(now)
 	}
@@ -204,14 +207,15 @@ func (s *State) begin(a Alert, alone bool, now time.Time) bool {
 }
 
 // End ends an alert, and tells whether that changed anything. What nobody was
-// told of is forgotten. alone is whether a gateway without a store tells of
-// the end, if it told of the beginning.
-func (s *State) End(key string, at time.Time, alone bool, now time.Time) bool {
+// told of is forgotten. outage is that of the event, see [Event.Outage]: the
+// gateway that told of the beginning during the same one tells of the end.
+func (s *State) End(key string, at time.Time, outage string, now time.Time) bool {
 	a := s.Alerts[key]
+	same := a != nil && outage != "" && a.Outage == outage
 	switch {
-	case a == nil || !a.Ended.IsZero():
+	case a == nil, !a.Ended.IsZero() && !same:
 		return false
-	case a.Told.IsZero(), alone && a.Alone:
+	case a.Told.IsZero(), same:
 		delete(s.Alerts, key)
 	default:
 		a.Ended = at

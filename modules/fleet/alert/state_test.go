@@ -213,7 +213,7 @@ func TestOfNodesInMaintenanceNothingIsTold(t *testing.T) {
 
 // Of what gateways told while they had no store nothing is told again.
 func TestWhatWasToldAloneIsNotToldAgain(t *testing.T) {
-	alone := map[string]any{"alone": true}
+	alone := map[string]any{"outage": "g/1"}
 	s := tell(t, Route{Repeat: time.Hour})
 	s.event("node_down", "a", alone)
 	s.event("node_down", "a", alone) // another gateway saw it too
@@ -225,6 +225,29 @@ func TestWhatWasToldAloneIsNotToldAgain(t *testing.T) {
 	s.event("node_up", "a", nil)   // the one with the store tells
 	s.after(10*time.Second, "-node_down/a", "-node_down/c")
 	s.after(3 * time.Hour)
+}
+
+// The end of what a gateway told alone is told by that gateway only while its
+// store is lost for the same time: later, and elsewhere, nobody there knows of
+// the beginning.
+func TestTheEndOfWhatWasToldInAnotherOutageIsTold(t *testing.T) {
+	first, second, elsewhere := map[string]any{"outage": "g/1"}, map[string]any{"outage": "g/2"}, map[string]any{"outage": "h/1"}
+	s := tell(t, Route{})
+	s.event("node_down", "a", first)
+	s.event("node_down", "b", first)
+	s.event("node_down", "c", first)
+	s.event("node_up", "a", second)
+	s.event("node_up", "b", elsewhere)
+	s.event("node_up", "c", elsewhere)
+	s.event("node_up", "c", first) // and the one that had told of it told of this too
+	s.after(10*time.Second, "-node_down/a", "-node_down/b")
+	s.after(time.Hour)
+	// what waited for the store when that was lost, and was told meanwhile
+	s.event("breaker_open", "d", nil)
+	s.event("breaker_open", "d", first)
+	s.after(time.Hour)
+	s.event("breaker_closed", "d", nil)
+	s.after(10*time.Second, "-breaker_open/d")
 }
 
 func TestMoreThanCanBeFollowedAreCounted(t *testing.T) {
