@@ -75,6 +75,13 @@ func (q *alertQueue) noteWaiting(now time.Time) {
 	}
 }
 
+// noteAge remembers that a message has waited since. h.mu is held.
+func (q *alertQueue) noteAge(since time.Time) {
+	if q.since.IsZero() || since.Before(q.since) {
+		q.since = since
+	}
+}
+
 // keep forgets the webhooks that are no longer configured.
 func (h *alerting) keep(hooks []*alertHook) {
 	h.mu.Lock()
@@ -135,7 +142,7 @@ type AlertWebhookStatus struct {
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	// WaitingSince is since when the queue has not been empty, as this gateway
-	// saw it.
+	// saw it; the one that sends also knows how old the first message is.
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
 }
 

@@ -3,6 +3,7 @@ package fleet
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -309,6 +310,58 @@ func TestATestAlertGoesPastEverything(t *testing.T) {
 	defer stopBare()
 	if _, err = bare.TestAlert(t.Context(), 0); !errors.As(err, &refused) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// Up to 25 nodes are listed one by one; of more there is one summary, and one
+// of their return.
+func TestManyNodesThatGoDownAreOneSummary(t *testing.T) {
+	for _, n := range []int{25, 26, 300} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newAlertRoom(t)
+			a, stop := r.gateway(nil, hook("one"), hook("slack", func(w *AlertWebhook) { w.Format = "slack" }))
+			defer stop()
+			time.Sleep(time.Second)
+			for _, kind := range []string{"node_down", "node_up"} {
+				for i := range n {
+					a.Emit(kind, fmt.Sprintf("node-%d", i), reason)
+					time.Sleep(10 * time.Millisecond)
+				}
+				time.Sleep(afterGroup)
+			}
+			slack := 0
+			var messages []posted
+			for _, p := range r.receiver.all() {
+				if p.host == "slack" {
+					slack++
+				} else {
+					messages = append(messages, p)
+				}
+			}
+			if len(messages) != 2 || slack != 2 {
+				t.Fatalf("%d nodes made %d messages, and %d for Slack", n, len(messages), slack)
+			}
+			for i, status := range []string{"firing", "resolved"} {
+				var m struct {
+					Status, Summary string
+					Storm           bool
+					Omitted         int
+					Counts          map[string]map[string]int
+					Alerts          []struct{}
+				}
+				if err := json.Unmarshal(messages[i].body, &m); err != nil {
+					t.Fatal(err)
+				}
+				listed := n
+				if n > 25 {
+					listed = 10
+				}
+				if m.Status != status || m.Storm != (n > 25) || len(m.Alerts) != listed || m.Omitted != n-listed || m.Counts[status]["node_down"] != n ||
+					m.Summary != fmt.Sprintf("%d %s (%d node_down)", n, status, n) {
+					t.Errorf("%d nodes: %s", n, messages[i].body)
+				}
+			}
+		})
 	}
 }
 

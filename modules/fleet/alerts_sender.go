@@ -105,7 +105,10 @@ func (s *alertSender) sendStored(ctx context.Context) bool {
 	}
 	h := s.home
 	h.mu.Lock()
-	over := h.queue(s.hook.id).done == d.Key // and the store could not be told
+	q := h.queue(s.hook.id)
+	over := q.done == d.Key // and the store could not be told
+	// it may have waited while other gateways, or an earlier process, sent
+	q.noteAge(time.Now().Add(d.Created.Sub(s.app.shared.circuits.now())))
 	h.mu.Unlock()
 	var wait time.Duration
 	if !over {
@@ -116,7 +119,6 @@ func (s *alertSender) sendStored(ctx context.Context) bool {
 	defer cancel()
 	if over {
 		h.mu.Lock()
-		q := h.queue(s.hook.id)
 		q.done, q.stored = d.Key, max(q.stored-1, 0)
 		h.mu.Unlock()
 		err = s.alerts.Finish(last, d)

@@ -302,6 +302,23 @@ func TestAStuckQueueShowsOnEveryGateway(t *testing.T) {
 		if waiting := status.waitingFor(); waiting < 110*time.Second || waiting > 130*time.Second {
 			t.Errorf("it waits for %v", waiting)
 		}
+		if c := check(sends); !strings.HasPrefix(c.Output, "alerts do not arrive: the webhook answered HTTP 503; alerts have been waiting for a webhook for 2m") {
+			t.Errorf("where it is sent: %+v", c)
+		}
+		// one that begins later goes on with its age, once it sends
+		stop()
+		stopToo()
+		time.Sleep(time.Hour)
+		sends, stop = r.gateway(nil, hook("one"))
+		defer stop()
+		time.Sleep(time.Second)
+		looks, stopToo = r.gateway(nil, hook("one"))
+		defer stopToo()
+		time.Sleep(5 * time.Minute)
+		status = sends.AlertStatus()
+		if waiting := status.waitingFor(); waiting < time.Hour || waiting > 70*time.Minute {
+			t.Errorf("after a restart it waits for %v", waiting)
+		}
 		well.Store(true)
 		time.Sleep(10 * time.Minute)
 		for _, a := range []*App{sends, looks} {

@@ -425,33 +425,43 @@ func TestBreakerOfAnotherAddressIsNew(t *testing.T) {
 	})
 }
 
+// TestARestartKeepsATrippedBreaker: with the time that remains, to the second.
 func TestARestartKeepsATrippedBreaker(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "kept.db")
-	open := func() (*brittle, store.Store) {
-		s, err := (&bolt.Bolt{File: file}).Open(t.Context(), "kept", zap.NewNop())
-		if err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "kept.db")
+		open := func() (*brittle, store.Store) {
+			s, err := (&bolt.Bolt{File: file}).Open(t.Context(), "kept", zap.NewNop())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &brittle{Store: s}, s
+		}
+		s, closer := open()
+		p := join(t, s, &BreakerConfig{Open: 60 * second, MaxOpen: 60 * second})
+		p.gates[0].calls(5, hard)
+		until := p.gates[0].Breaker().Until
+		p.stop() // writes what waits
+		if err := closer.Close(); err != nil {
 			t.Fatal(err)
 		}
-		return &brittle{Store: s}, s
-	}
-	s, closer := open()
-	p := join(t, s, &BreakerConfig{Open: 60 * second, MaxOpen: 60 * second})
-	p.gates[0].calls(5, hard)
-	p.stop() // writes what waits
-	if err := closer.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s, closer = open()
-	defer closer.Close()
-	p = join(t, s, &BreakerConfig{Open: 60 * second, MaxOpen: 60 * second})
-	defer p.stop()
-	state := p.gates[0].Breaker()
-	if left := time.Until(state.Until); state.State != breaker.Open || left < 20*time.Second || left > 66*time.Second || len(state.History) != 1 {
-		t.Fatalf("after the restart the breaker is %+v", state)
-	}
-	if p.gates[0].call(fine) {
-		t.Error("a call was let through")
-	}
+		time.Sleep(time.Until(until) / 2) // while no gateway runs
+		s, closer = open()
+		defer closer.Close()
+		p = join(t, s, &BreakerConfig{Open: 60 * second, MaxOpen: 60 * second})
+		defer p.stop()
+		state := p.gates[0].Breaker()
+		if off := state.Until.Sub(until).Abs(); state.State != breaker.Open || off > time.Second || len(state.History) != 1 {
+			t.Fatalf("after the restart the breaker is %+v, expected it to be open until %v", state, until)
+		}
+		time.Sleep(time.Until(until) - 2*time.Second)
+		if p.gates[0].call(fine) {
+			t.Error("a call was let through before the time was over")
+		}
+		time.Sleep(4 * time.Second)
+		if !p.gates[0].call(fine) {
+			t.Error("no trial call was let through when the time was over")
+		}
+	})
 }
 
 // Eight gateways that trip, force, reset and try at once agree in the end.

@@ -61,11 +61,16 @@ func (a *App) Examine(nodes bool) HealthDocument {
 	d.add("nodes:available", a.examineAvailable())
 	if alerts := a.AlertStatus(); len(alerts.Webhooks) > 0 {
 		check := HealthCheck{ComponentType: "component", ObservedValue: alerts.Pending, ObservedUnit: "messages that wait", Status: HealthPass}
-		switch waiting := alerts.waitingFor(); {
-		case alerts.LastError != "":
-			check.Status, check.Output = HealthWarn, "alerts do not arrive: "+alerts.LastError
-		case waiting > alertsWaitLong: // this gateway may not be the one that sends them
+		waiting := alerts.waitingFor()
+		if waiting > alertsWaitLong { // this gateway may not be the one that sends them
 			check.Status, check.Output = HealthWarn, "alerts have been waiting for a webhook for "+waiting.Round(time.Second).String()
+		}
+		if alerts.LastError != "" {
+			check.Status = HealthWarn
+			if check.Output != "" {
+				check.Output = "; " + check.Output
+			}
+			check.Output = "alerts do not arrive: " + alerts.LastError + check.Output
 		}
 		d.add("alerts:deliveries", check)
 	}

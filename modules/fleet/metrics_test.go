@@ -101,7 +101,7 @@ func TestMetricsOfANode(t *testing.T) {
 		"nodes{admin_state=enabled,health=unhealthy,type=master}": 0, "nodes_available{}": 0,
 		"store_up{}": 1, "store_shared{}": 0, "gateways{}": 1, "configuration_drift{}": 0, "configuration_drift_gateways{}": 0,
 		"health_checks_frozen{}": 0, "breakers_store_up{}": 1, "clock_skew_seconds{}": 0,
-		"alerts_firing{}": 0, "alerts_pending{}": 0, "alerts_deliveries_total{result=delivered}": 0,
+		"alerts_firing{}": 0, "alerts_pending{}": 0, "alerts_waiting_seconds{}": 0, "alerts_deliveries_total{result=delivered}": 0,
 	} {
 		if got, there := all[series]; !there || got != want {
 			t.Errorf("%s is %v (there: %v), expected %v", series, got, there, want)
