@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
+	"github.com/caddy-federation/caddy-federation/modules/fleet/redaction"
 )
 
 func init() { caddy.RegisterModule(new(Transport)) }
@@ -124,6 +125,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok || info.Upstream == nil || ctx.Value(caddyhttp.ServerCtxKey) == nil {
 		return t.inner.RoundTrip(req) // not a request of a client: a health check
 	}
+	req = redaction.Proxied(req)
 	a := attemptsOf(ctx, req.URL)
 	to := a.targetOf(info.Upstream)
 	if to == nil {

@@ -90,7 +90,8 @@ var callerCredentials = []string{"Authorization", "X-Node-Token", "X-Api-Key"}
 // before the request's, its header_up, for https its name as the Host unless
 // keepHost is set, and with credentials what proves the gateway to the node in
 // place of what the caller sent. The request's header and URL are shared with
-// other attempts, so those that must change are copied.
+// other attempts, so those that must change are copied; and Caddy logs the
+// request that it handed over, so what is the node's alone is in a copy.
 func (n *Node) Direct(req *http.Request, credentials, keepHost bool) (*http.Request, error) {
 	if credentials || len(n.headers) > 0 {
 		header := req.Header.Clone()
@@ -115,7 +116,9 @@ func (n *Node) Direct(req *http.Request, credentials, keepHost bool) (*http.Requ
 			}
 			header[field.name] = field.values
 		}
-		req.Header = header
+		sent := *req
+		sent.Header = header
+		req = &sent
 	}
 	if n.URL.Path != "" {
 		address := *req.URL
