@@ -111,7 +111,9 @@ func (rules *Rules) authenticate(r *http.Request) (*fleet.Identity, *denial) {
 			}
 			d = rules.insufficient()
 			d.caller = identity.ID
-			setPlaceholders(r, "http.auth.candidate", identity)
+			if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+				setPlaceholders(repl, candidateNamespace, identity)
+			}
 		}
 	}
 	count("", d.reason)
@@ -122,20 +124,54 @@ func (rules *Rules) authenticate(r *http.Request) (*fleet.Identity, *denial) {
 // handle_errors find them.
 func accept(r *http.Request, identity *fleet.Identity) {
 	fleet.SetIdentity(r, identity)
-	setPlaceholders(r, "http.auth.user", identity)
-}
-
-func setPlaceholders(r *http.Request, namespace string, identity *fleet.Identity) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
 	}
-	repl.Set(namespace+".id", identity.ID)
-	repl.Set(namespace+".federation_id", identity.FederationID)
-	repl.Set(namespace+".name", identity.Name)
-	repl.Set(namespace+".type", identity.Type)
-	repl.Set(namespace+".method", identity.Method)
-	repl.Set(namespace+".capabilities", strings.Join(identity.Capabilities, " "))
+	if _, known := repl.Get(userNamespace + "id"); known { // by who asked before, and set values count first
+		setPlaceholders(repl, userNamespace, identity)
+		return
+	}
+	repl.Map(func(key string) (any, bool) { return placeholder(key, identity) })
+}
+
+const (
+	userNamespace      = "http.auth.user."
+	candidateNamespace = "http.auth.candidate."
+)
+
+// placeholders are what is known of a caller, by what follows the namespace.
+var placeholders = []struct {
+	name  string
+	value func(*fleet.Identity) string
+}{
+	{"id", func(i *fleet.Identity) string { return i.ID }},
+	{"federation_id", func(i *fleet.Identity) string { return i.FederationID }},
+	{"name", func(i *fleet.Identity) string { return i.Name }},
+	{"type", func(i *fleet.Identity) string { return i.Type }},
+	{"method", func(i *fleet.Identity) string { return i.Method }},
+	{"capabilities", func(i *fleet.Identity) string { return strings.Join(i.Capabilities, " ") }},
+}
+
+// placeholder is the value of one of the user's, made when somebody reads it:
+// most requests are never asked for more than the id.
+func placeholder(key string, identity *fleet.Identity) (any, bool) {
+	name, ours := strings.CutPrefix(key, userNamespace)
+	if !ours {
+		return nil, false
+	}
+	for _, p := range placeholders {
+		if p.name == name {
+			return p.value(identity), true
+		}
+	}
+	return nil, false
+}
+
+func setPlaceholders(repl *caddy.Replacer, namespace string, identity *fleet.Identity) {
+	for _, p := range placeholders {
+		repl.Set(namespace+p.name, p.value(identity))
+	}
 }
 
 // note tells the log, and handle_errors by {http.auth.federation.error}, why a

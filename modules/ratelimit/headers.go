@@ -64,11 +64,11 @@ func (h *headers) any() bool { return h.draft || h.legacy }
 func (h *headers) begin(w http.ResponseWriter, states []store.LimitState) http.ResponseWriter {
 	f := &fields{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, headers: h}
 	if h.draft {
-		f.limit = h.limitField(states, false)
+		f.limit[0] = h.limitField(states, false)
 	}
 	if h.legacy {
 		tightest := h.tightest(states)
-		f.legacy, f.remaining = h.legacyLimits[tightest], []string{strconv.Itoa(states[tightest].Remaining)}
+		f.legacy, f.remaining[0] = h.legacyLimits[tightest], strconv.Itoa(states[tightest].Remaining)
 	}
 	f.set()
 	return f
@@ -77,7 +77,7 @@ func (h *headers) begin(w http.ResponseWriter, states []store.LimitState) http.R
 // refused sets the fields of a refusal.
 func (h *headers) refused(header http.Header, states []store.LimitState) {
 	if h.draft {
-		header[fieldPolicy], header[fieldLimit] = h.policyField, h.limitField(states, true)
+		header[fieldPolicy], header[fieldLimit] = h.policyField, []string{h.limitField(states, true)}
 	}
 	if h.legacy {
 		tightest := h.tightest(states)
@@ -98,7 +98,7 @@ func (h *headers) tightest(states []store.LimitState) int {
 	return best
 }
 
-func (h *headers) limitField(states []store.LimitState, refused bool) []string {
+func (h *headers) limitField(states []store.LimitState, refused bool) string {
 	b := make([]byte, 0, 40*len(states))
 	for i, s := range states {
 		if i > 0 {
@@ -122,7 +122,7 @@ func (h *headers) limitField(states []store.LimitState, refused bool) []string {
 			b = strconv.AppendInt(b, seconds(t), 10)
 		}
 	}
-	return []string{string(b)}
+	return string(b)
 }
 
 // spread is how long the policy takes to forget n events.
@@ -138,18 +138,18 @@ func seconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
 type fields struct {
 	caddyhttp.ResponseWriterWrapper
 	headers   *headers
-	limit     []string
+	limit     [1]string
 	legacy    []string
-	remaining []string
+	remaining [1]string
 }
 
 func (f *fields) set() {
 	header := f.Header()
 	if f.headers.draft {
-		header[fieldPolicy], header[fieldLimit] = f.headers.policyField, f.limit
+		header[fieldPolicy], header[fieldLimit] = f.headers.policyField, f.limit[:]
 	}
 	if f.headers.legacy {
-		header[fieldLegacy], header[fieldRemaining] = f.legacy, f.remaining
+		header[fieldLegacy], header[fieldRemaining] = f.legacy, f.remaining[:]
 	}
 }
 
