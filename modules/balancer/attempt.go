@@ -37,6 +37,13 @@ type attempts struct {
 	trial *trial
 	// last is the target that the request goes to although its breaker is open.
 	last *policy.Meter
+
+	// writer is where the answer is written, and waits whether it has a
+	// Retry-After of ours.
+	writer http.ResponseWriter
+	waits  bool
+	// refusing are the nodes of `dynamic federation` when none of them can be asked.
+	refusing []*target
 }
 
 const attemptsVar = "federation.balancer"

@@ -22,6 +22,8 @@ type flight struct {
 	upload upload
 	answer download
 	ended  atomic.Bool
+	// refusal is why nothing was sent, when a node's own accounts say so.
+	refusal error
 }
 
 // latency is how long the upstream took to answer. The time in which it waited
@@ -47,7 +49,7 @@ func (f *flight) failed(err error) {
 		return
 	}
 	now := time.Now()
-	result := fleet.ResultOfError(f.ctx, err, f.latency(now))
+	result := fleet.ResultOfError(f.ctx, diallingCause(err), f.latency(now))
 	theirs := f.ctx.Err() != nil // the client left
 	if f.upload.broken.Load() {  // or its upload broke off
 		theirs, result.Outcome, result.Refused = true, fleet.OutcomeNeutral, false

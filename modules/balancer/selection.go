@@ -120,8 +120,9 @@ func handlerOf(ctx caddy.Context) *reverseproxy.Handler {
 }
 
 // Select implements [reverseproxy.Selector].
-func (s *Selection) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ http.ResponseWriter) *reverseproxy.Upstream {
+func (s *Selection) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	a := attemptsOf(r.Context(), r.URL)
+	a.writes(w)
 	if a != nil && a.decided && len(pool) == 1 && pool[0] == a.upstreams[0] {
 		return pool[0]
 	}
@@ -133,6 +134,14 @@ func (s *Selection) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ ht
 	}
 	i := s.choose(pool, targets, a, r)
 	if i < 0 {
+		if a == nil {
+			a = beginAttempts(r)
+			a.writes(w)
+		}
+		if len(pool) == 0 {
+			targets = a.refusing
+		}
+		a.wait(availableAfter(targets))
 		return nil
 	}
 	if s.transport == nil { // nobody else will know, should Caddy ask again

@@ -147,15 +147,18 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		var err error
 		if ticket, err = to.admit(ctx, start, how); err != nil {
+			a.refused(err)
 			t.avoid(req, a, to)
 			// 503 when nobody else can be tried either
 			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(err))
 		}
 	}
 	f := &flight{ctx: ctx, target: to, ticket: ticket, start: start}
+	a.answered()
 	response, err := t.send(req, f)
 	if err != nil {
 		f.failed(err)
+		a.refused(f.refusal)
 		t.avoid(req, a, to)
 		return nil, err
 	}
@@ -178,7 +181,7 @@ func (t *Transport) send(req *http.Request, f *flight) (*http.Response, error) {
 		var err error
 		if req, err = node.Direct(req, t.Credentials, t.keepHost); err != nil {
 			f.cancel()
-			sent = true
+			sent, f.refusal = true, err
 			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(err))
 		}
 		f.signed = t.Credentials

@@ -107,7 +107,7 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 	if u.selection != nil {
 		i := u.selection.choose(nil, targets, a, r)
 		if i < 0 {
-			a.upstreams, a.targets = nil, nil
+			a.upstreams, a.targets, a.refusing = nil, nil, targets
 			return []*reverseproxy.Upstream{}, nil
 		}
 		return a.decide(targets[i]), nil
@@ -119,6 +119,9 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 			values[i].Dial = t.dial
 			a.upstreams, a.targets = append(a.upstreams, &values[i]), append(a.targets, t)
 		}
+	}
+	if len(a.upstreams) == 0 {
+		a.refusing = targets
 	}
 	return a.upstreams, nil
 }

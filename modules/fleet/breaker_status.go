@@ -74,6 +74,10 @@ func (g *Gate) Breaker() BreakerStatus {
 	return status
 }
 
+// Until is how long it is from now to a time on the store's clock, as a
+// [BreakerStatus] has it.
+func (g *Gate) Until(at time.Time) time.Duration { return at.Sub(g.member.circuit.home.now()) }
+
 // Force makes the breaker do what an operator says: "open" refuses every
 // call, "closed" lets every call through, "auto" takes that back (from open
 // through trial calls), "reset" closes it and forgets what it has seen. actor
