@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -17,10 +18,9 @@ type Load struct {
 	Calls map[Outcome]uint64 `json:"calls"`
 }
 
-// outcomeIndex gives each outcome its counter.
-var outcomeIndex = map[Outcome]int{
-	OutcomeOK: 0, OutcomeHard: 1, OutcomeSoft: 2, OutcomeThrottled: 3, OutcomeNeutral: 4, OutcomeBadPayload: 5,
-}
+// countedOutcomes have a counter each. Calls that succeeded are the sum of their
+// durations' counters.
+var countedOutcomes = [...]Outcome{OutcomeHard, OutcomeSoft, OutcomeThrottled, OutcomeNeutral, OutcomeBadPayload}
 
 // latencyWeight is the weight of a new sample in the moving average: high
 // enough to follow a change within ten calls, low enough to ride out one.
@@ -30,7 +30,7 @@ const latencyWeight = 0.2
 type loadMeter struct {
 	inFlight atomic.Int64
 	latency  atomic.Uint64 // float64 bits, milliseconds
-	calls    [6]atomic.Uint64
+	calls    [len(countedOutcomes)]atomic.Uint64
 	// how long the calls that succeeded took, for the metrics
 	durations [len(durationBounds) + 1]atomic.Uint64
 	duration  atomic.Int64 // the sum
@@ -62,8 +62,10 @@ func (l *loadMeter) end(outcome Outcome, took time.Duration) {
 }
 
 func (l *loadMeter) record(outcome Outcome, took time.Duration) {
-	l.calls[outcomeIndex[outcome]].Add(1)
 	if outcome != OutcomeOK {
+		if i := slices.Index(countedOutcomes[:], outcome); i >= 0 {
+			l.calls[i].Add(1)
+		}
 		return
 	}
 	class := 0
@@ -85,8 +87,17 @@ func (l *loadMeter) record(outcome Outcome, took time.Duration) {
 	}
 }
 
+// succeeded counts the calls that did.
+func (l *loadMeter) succeeded() (n uint64) {
+	for i := range l.durations {
+		n += l.durations[i].Load()
+	}
+	return n
+}
+
 // total counts the finished calls.
-func (l *loadMeter) total() (n uint64) {
+func (l *loadMeter) total() uint64 {
+	n := l.succeeded()
 	for i := range l.calls {
 		n += l.calls[i].Load()
 	}
@@ -97,9 +108,9 @@ func (l *loadMeter) read() Load {
 	load := Load{
 		InFlight: l.inFlight.Load(),
 		Latency:  math.Float64frombits(l.latency.Load()),
-		Calls:    make(map[Outcome]uint64, len(outcomeIndex)),
+		Calls:    map[Outcome]uint64{OutcomeOK: l.succeeded()},
 	}
-	for outcome, i := range outcomeIndex {
+	for i, outcome := range countedOutcomes {
 		load.Calls[outcome] = l.calls[i].Load()
 	}
 	return load

@@ -155,6 +155,13 @@ func (c *nodeCounters) add(m *member) {
 	c.overspent += m.spent.Load()
 }
 
+func (c *nodeCounters) succeeded() (n uint64) {
+	for _, count := range c.durations {
+		n += count
+	}
+	return n
+}
+
 func (r *nodeRow) collect(federation string, values chan<- prometheus.Metric) {
 	put := func(kind prometheus.ValueType, desc *prometheus.Desc, value float64, labels ...string) {
 		values <- prometheus.MustNewConstMetric(desc, kind, value, slices.Concat([]string{federation, r.label}, labels)...)
@@ -168,7 +175,8 @@ func (r *nodeRow) collect(federation string, values chan<- prometheus.Metric) {
 	}
 	put(prometheus.GaugeValue, descNodeInFlight, float64(r.inFlight))
 	put(prometheus.GaugeValue, descNodePause, r.pause.Seconds())
-	for outcome, i := range outcomeIndex {
+	put(prometheus.CounterValue, descNodeCalls, float64(r.succeeded()), string(OutcomeOK))
+	for i, outcome := range countedOutcomes {
 		put(prometheus.CounterValue, descNodeCalls, float64(r.calls[i]), string(outcome))
 	}
 	put(prometheus.CounterValue, descNodeOpens, float64(r.opens))

@@ -167,7 +167,7 @@ func TestTheNumberOfSeriesIsBounded(t *testing.T) {
 	}
 	total := func(rows []*nodeRow) (n uint64) {
 		for _, r := range rows {
-			n += r.calls[outcomeIndex[OutcomeOK]]
+			n += r.succeeded()
 		}
 		return n
 	}
@@ -176,7 +176,7 @@ func TestTheNumberOfSeriesIsBounded(t *testing.T) {
 	if n := total(rows); n != calls || other.up != maxNamedNodes || other.phases[breaker.Closed] != maxNamedNodes {
 		t.Errorf("%d calls, expected %d; others: %+v", n, calls, other)
 	}
-	before := other.calls[0]
+	before := other.succeeded()
 
 	// one with a label and one of the others leave, and a new one comes
 	fresh := NewNode("fresh")
@@ -184,11 +184,11 @@ func TestTheNumberOfSeriesIsBounded(t *testing.T) {
 	if row(rows, "node-0") != nil || row(rows, "fresh") == nil || row(rows, "late") != nil || len(rows) != maxNamedNodes+1 {
 		t.Errorf("%d rows; node-0 %v, fresh %v, late %v", len(rows), row(rows, "node-0"), row(rows, "fresh"), row(rows, "late"))
 	}
-	if other := row(rows, otherNodes); other.calls[0] != before || other.up != maxNamedNodes {
-		t.Errorf("the others' counter went from %d to %d, %d are up", before, other.calls[0], other.up)
+	if other := row(rows, otherNodes); other.succeeded() != before || other.up != maxNamedNodes {
+		t.Errorf("the others' counter went from %d to %d, %d are up", before, other.succeeded(), other.up)
 	}
 	// what is left of them is there when all are gone
-	if rows = s.rows(nil); len(rows) != 1 || rows[0].calls[0] != before || rows[0].up != 0 {
+	if rows = s.rows(nil); len(rows) != 1 || rows[0].succeeded() != before || rows[0].up != 0 {
 		t.Errorf("without nodes: %+v", rows)
 	}
 }
