@@ -73,6 +73,9 @@ func (f *flight) answered(response *http.Response) bool {
 	case fleet.OutcomeNeutral:
 	default:
 		failed = true
+		if fleet.OfCaller(response.StatusCode, f.signed) {
+			break
+		}
 		f.target.meter.Failure(sinceEpoch(now), result.Latency, result.RetryAfter)
 	}
 	body := response.Body

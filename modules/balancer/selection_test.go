@@ -312,3 +312,57 @@ func TestCircuitBreakerOfAHandler(t *testing.T) {
 		t.Errorf("%+v", load)
 	}
 }
+
+// TestOneClientBeyondItsLimitCostsNobodyElse: an upstream that limits its callers
+// one by one stays where it is for all others.
+func TestOneClientBeyondItsLimitCostsNobodyElse(t *testing.T) {
+	var asked [2]atomic.Int64
+	var addresses []string
+	for i := range asked {
+		addresses = append(addresses, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Client") == "greedy" {
+				w.Header().Set("Retry-After", "300")
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			asked[i].Add(1)
+		}))
+	}
+	p := serve(t, static("latency", addresses...))
+	send := func(client string) int {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X-Client", client)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	for range 100 {
+		if status := send("greedy"); status != http.StatusTooManyRequests {
+			t.Fatalf("status %d", status)
+		}
+	}
+	transport := p.handler.Transport.(*Transport)
+	for _, address := range addresses {
+		target := transport.upstreams.target(address)
+		if status := target.gate.Breaker(); status.Opens != 0 || status.Guarded != 0 || status.Window.Failed != 0 {
+			t.Errorf("the breaker: %+v", status)
+		}
+		if latency := target.meter.Candidate(sinceEpoch(time.Now()), 0, 1, 0).Latency; latency > 0.5 {
+			t.Errorf("the upstream counts as one that takes %v s", latency)
+		}
+	}
+	for range 40 {
+		if status := send("modest"); status != http.StatusOK {
+			t.Errorf("another client is answered %d", status)
+		}
+	}
+	if a, b := asked[0].Load(), asked[1].Load(); a == 0 || b == 0 {
+		t.Errorf("of the other client's requests %d and %d reached the upstreams", a, b)
+	}
+}

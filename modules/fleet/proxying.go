@@ -16,7 +16,8 @@ import (
 // which must follow, once. r.Latency may leave out what was not the node's time.
 // signed tells whether the call was made in the gateway's name ([Node.Direct]
 // with credentials): then a Retry-After is meant for the gateway and pauses the
-// node, else for the one client whose request it was.
+// node, else it is for the one client whose request it was, and so is a 429
+// ([OfCaller]), which then says no more against the node than another 4xx.
 func (t Ticket) Answered(r Result, signed bool) {
 	if t.gate == nil {
 		return
@@ -25,9 +26,18 @@ func (t Ticket) Answered(r Result, signed bool) {
 		t.gate.member.obey(&r)
 	}
 	t.gate.member.load.record(r.Outcome, r.Latency)
+	if OfCaller(r.Status, signed) {
+		r.Outcome, r.RetryAfter, r.Reason = OutcomeNeutral, 0, ""
+	}
 	t.gate.member.history.note(&r, time.Since(epoch))
 	t.judge(r)
 }
+
+// OfCaller tells whether a refusal is about the caller of a proxied request and
+// not about the node or the gateway: a 429 to a request that did not go in the
+// gateway's name. If it counted, one client beyond its limit would take the
+// node from all others.
+func OfCaller(status int, signed bool) bool { return !signed && status == http.StatusTooManyRequests }
 
 // End is the end of a call that was answered.
 func (t Ticket) End() {
