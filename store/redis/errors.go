@@ -122,7 +122,9 @@ func pathFault(err error) string {
 	switch {
 	case errors.As(err, &name):
 		return "the name of redis cannot be resolved"
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+	case errors.Is(err, syscall.ENOENT):
+		return "the unix socket of redis does not exist"
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return "redis refuses the connection"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "redis closed the connection"

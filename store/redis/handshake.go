@@ -30,6 +30,9 @@ func (s *Store) handshake(ctx context.Context, g *gate) error {
 	if err != nil && strings.Contains(err.Error(), "cluster support disabled") {
 		return errNoCluster
 	}
+	if err != nil && s.settings.MasterName != "" && strings.Contains(strings.ToLower(err.Error()), "unknown command 'sentinel") {
+		return refusal("the server is no Sentinel: give the urls of Sentinels, or leave master_name out")
+	}
 	if err != nil && strings.Contains(err.Error(), "unknown command") {
 		return refusal("the server does not know HELLO, so it is older than Redis 6 or something else; expected Redis 6.2 or newer, or Valkey")
 	}

@@ -123,6 +123,7 @@ func TestTLSIsChecked(t *testing.T) {
 		"a client certificate of somebody":     {Redis{URLs: at(strict), TLS: &TLS{CA: authority.File, Certificate: cert, Key: key}}, "TLS|closed the connection"},
 		"a server that does not speak TLS":     {Redis{URLs: []string{"rediss://" + plain.Addr}, TLS: &TLS{CA: authority.File}}, "redis does not speak TLS there"},
 		"no TLS at a port for it":              {Redis{URLs: []string{fmt.Sprintf("redis://127.0.0.1:%d", port)}}, "redis speaks TLS there"},
+		"no such socket":                       {Redis{URLs: []string{"unix:///nowhere/s"}}, "the unix socket of redis does not exist"},
 		"nor at a strict one":                  {Redis{URLs: []string{fmt.Sprintf("redis://127.0.0.1:%d", strict)}}, "redis speaks TLS there"},
 		"TLS at a port where nobody speaks it": {Redis{URLs: []string{plain.URL()}, TLS: &TLS{CA: authority.File}}, "redis does not speak TLS there"},
 	} {

@@ -220,6 +220,7 @@ func TestAServerThatCannotBeTheStoreIsRefused(t *testing.T) {
 		"wrong password":      {settings{Addresses: []string{master.Addr}, Password: "hunter3"}, "refuses the credentials"},
 		"replica":             {settings{Addresses: []string{replica.Addr}}, "read-only replica"},
 		"Sentinel":            {settings{Addresses: []string{sentinel}}, "set master_name"},
+		"no Sentinel":         {settings{Addresses: []string{open.Addr}, MasterName: "main"}, "the server is no Sentinel"},
 		"Cluster":             {settings{Addresses: []string{node.Addr}}, "node of a Cluster"},
 		"no Cluster":          {settings{Addresses: []string{open.Addr}, Cluster: true}, "not a node of a Cluster"},
 		"newer format":        {settings{Addresses: []string{newer.Addr}}, "damaged or foreign"},
