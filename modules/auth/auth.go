@@ -106,7 +106,7 @@ func (rules *Rules) authenticate(r *http.Request) (*fleet.Identity, *denial) {
 		default:
 			lacking := slices.ContainsFunc(rules.Capabilities, func(c string) bool { return !identity.Has(c) })
 			if !lacking {
-				count(identity.Method, reasonAccepted)
+				countAccepted(identity.Method)
 				return identity, nil
 			}
 			d = rules.insufficient()
