@@ -240,6 +240,8 @@ func TestEveryMistakeInAProxyIsNamed(t *testing.T) {
 		{"lb_policy federation {\nslow_strt 1s\n}", "did you mean slow_start?"},
 		{"lb_policy federation {\nslow_start soon\n}", "slow_start: soon is not a duration above 0"},
 		{"lb_policy federation {\nslow_start 1s\nslow_start 2s\n}", "slow_start is set twice"},
+		{"lb_policy federation least_conn {\npeers yes\n}", "peers: expected on or off, got yes"},
+		{"lb_policy federation {\npeers on\n}", "peers: only least_conn counts what other gateways have in flight"},
 		{"dynamic federation x", "wrong argument count"},
 		{"dynamic federation {\ncapabilty search\n}", "did you mean capability?"},
 		{"dynamic federation {\ncapability\n}", "capability takes at least one argument"},

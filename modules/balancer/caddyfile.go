@@ -91,6 +91,7 @@ func (t *Transport) unmarshalInner(d *caddyfile.Dispenser) error {
 //
 //	lb_policy federation [latency|least_conn|round_robin|weighted|random] {
 //	    slow_start <duration> | off
+//	    peers      on | off
 //	}
 func (s *Selection) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // federation
@@ -103,25 +104,48 @@ func (s *Selection) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	block := subdirective.New("lb_policy federation", "slow_start")
+	block := subdirective.New("lb_policy federation", "slow_start", "peers")
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() != "slow_start" {
+		name := d.Val()
+		if name != "slow_start" && name != "peers" {
 			return block.Unknown(d)
 		}
 		word, err := block.Value(d)
 		if err != nil {
 			return err
 		}
-		if word == "off" || word == "-1" {
-			s.SlowStart = -1
-			continue
+		if name == "peers" {
+			err = s.unmarshalPeers(d, word)
+		} else {
+			err = s.unmarshalSlowStart(d, word)
 		}
-		duration, err := caddy.ParseDuration(word)
-		if err != nil || duration <= 0 {
-			return d.Errf("slow_start: %s is not a duration above 0, as in 10s, or off", word)
+		if err != nil {
+			return err
 		}
-		s.SlowStart = caddy.Duration(duration)
 	}
+	return nil
+}
+
+func (s *Selection) unmarshalPeers(d *caddyfile.Dispenser, word string) error {
+	if word != "on" && word != "off" {
+		return d.Errf("peers: expected on or off, got %s", word)
+	}
+	if s.Peers = word == "on"; s.Peers && s.Algorithm != "least_conn" {
+		return d.Err("peers: only least_conn counts what other gateways have in flight, as in lb_policy federation least_conn")
+	}
+	return nil
+}
+
+func (s *Selection) unmarshalSlowStart(d *caddyfile.Dispenser, word string) error {
+	if word == "off" || word == "-1" {
+		s.SlowStart = -1
+		return nil
+	}
+	duration, err := caddy.ParseDuration(word)
+	if err != nil || duration <= 0 {
+		return d.Errf("slow_start: %s is not a duration above 0, as in 10s, or off", word)
+	}
+	s.SlowStart = caddy.Duration(duration)
 	return nil
 }
 

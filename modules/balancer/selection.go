@@ -46,6 +46,12 @@ type Selection struct {
 	// SlowStart is how long an upstream that joins or comes back takes to get
 	// its full share, from a tenth on. -1: it gets it at once. Default: 10s.
 	SlowStart caddy.Duration `json:"slow_start,omitempty"`
+	// Peers has least_conn add what the other gateways of the federation have in
+	// flight to each node, which they tell once a second. It pays where requests
+	// take longer than that, and costs where they are shorter. The latency, which
+	// each gateway measures, has the others' load in it already, so latency takes
+	// no such count. For nodes of `dynamic federation`. Default: false.
+	Peers bool `json:"peers,omitempty"`
 
 	policy    policy.Policy
 	slowStart time.Duration
@@ -70,6 +76,9 @@ func (s *Selection) Provision(ctx caddy.Context) error {
 	}
 	if s.policy = policy.New(name); s.policy == nil {
 		return fmt.Errorf("unknown algorithm %q%s", name, subdirective.Hint(name, policy.Names))
+	}
+	if s.Peers && name != "least_conn" {
+		return fmt.Errorf("peers is for the algorithm least_conn, not for %s", name)
 	}
 	switch {
 	case s.SlowStart == 0:
@@ -184,7 +193,7 @@ func (s *Selection) choose(pool reverseproxy.UpstreamPool, targets []*target, a 
 	now := time.Now()
 	*c = choice{
 		pool: pool, targets: targets, tried: a, now: sinceEpoch(now), slowStart: s.slowStart,
-		gated: s.transport != nil, trial: -1,
+		gated: s.transport != nil, peers: s.Peers, trial: -1,
 	}
 	i := s.policy.Pick(c, rand.IntN)
 	if i < 0 && a != nil && len(a.tried) > 0 { // better the same again than none
@@ -231,6 +240,7 @@ type choice struct {
 	now       time.Duration
 	slowStart time.Duration
 	gated     bool // the transport is ours
+	peers     bool // count what other gateways have in flight
 	trial     int  // a target that waits for a trial request, or -1
 	// lastResort: nobody is left but those whose breakers are open.
 	lastResort bool
@@ -282,6 +292,9 @@ func (c *choice) At(i int) (policy.Candidate, bool) {
 		if c.gated {
 			inFlight = float64(t.gate.InFlight())
 		}
+	}
+	if c.peers && t.node != nil {
+		inFlight += float64(t.node.PeersInFlight())
 	}
 	t.meter.See(c.now, true)
 	candidate := t.meter.Candidate(c.now, inFlight, t.weight, c.slowStart)

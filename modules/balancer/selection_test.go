@@ -271,6 +271,7 @@ func TestProvisioningNamesTheMistake(t *testing.T) {
 	for _, c := range []struct{ handler, says string }{
 		{`{"load_balancing":{"selection_policy":{"policy":"federation","algorithm":"latncy"}}}`, "did you mean latency?"},
 		{`{"load_balancing":{"selection_policy":{"policy":"federation","slow_start":-5}}}`, "slow_start"},
+		{`{"load_balancing":{"selection_policy":{"policy":"federation","peers":true}}}`, "peers is for the algorithm least_conn, not for latency"},
 		{`{"transport":{"protocol":"federation","transport":{"protocol":"federation"}}}`, "federation transport too"},
 		{`{"transport":{"protocol":"federation","transport":{"protocol":"paper"}}}`, "paper"},
 		{`{"transport":{"protocol":"federation","breaker":{"failure_ratio":2}}}`, "failure_ratio"},

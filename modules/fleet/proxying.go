@@ -93,6 +93,15 @@ func (g *Gate) AdmitLastResort(start time.Time) (Ticket, error) {
 // InFlight is how many calls are running.
 func (g *Gate) InFlight() int64 { return g.member.load.inFlight.Load() }
 
+// PeersInFlight is how many calls the other gateways of the federation had in
+// flight to the node when they were last heard of, a second ago or so.
+func (n *Node) PeersInFlight() int64 {
+	if n.elsewhere == nil {
+		return 0
+	}
+	return n.elsewhere(n.Slug)
+}
+
 // callerCredentials are the headers in which callers prove themselves to us.
 var callerCredentials = []string{"Authorization", "X-Node-Token", "X-Api-Key"}
 

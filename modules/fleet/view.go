@@ -75,9 +75,7 @@ func (n *Node) View() NodeView {
 	if !observed.Since.IsZero() {
 		v.HealthSince = &observed.Since
 	}
-	if n.elsewhere != nil {
-		v.InFlightElsewhere = n.elsewhere(n.Slug)
-	}
+	v.InFlightElsewhere = n.PeersInFlight()
 	if !n.Registered.IsZero() {
 		v.Registered = &n.Registered
 	}

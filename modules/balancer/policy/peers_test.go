@@ -5,29 +5,41 @@ import (
 	"time"
 )
 
-// TestSimulationPeersInFlight is why a gateway counts its own requests in
-// flight and not its peers': what they tell is late, all gateways act on it at
-// once, and the tail grows. Told every second it costs more than a fifth of the
-// p99; told as an average, or ten times as often, no less. The latency, which
-// every gateway measures itself, already has the peers' load in it.
+// TestSimulationPeersInFlight is why a gateway counts its own requests in flight
+// and its peers' only where it is told to. What they tell is late, and all
+// gateways act on it at once: told ten or a hundred times as rarely as a request
+// takes, as often as a second is for short ones, the tail grows by more than a
+// fifth. The latency, which every gateway measures itself, has the peers' load in
+// it already, and gains nothing from counts however fresh. least_conn does, once
+// they come more often than requests take.
 func TestSimulationPeersInFlight(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		policy Policy
-	}{{"latency", Latency{}}, {"least_conn", LeastConn{}}} {
-		t.Run(c.name, func(t *testing.T) {
+		name     string
+		policy   Policy
+		interval time.Duration // a request takes [fastService], or three times that
+		least    float64       // bounds of the p99 with the peers' counts, against that without
+		most     float64
+	}{
+		{"latency", Latency{}, time.Second, 1.2, 100},
+		{"latency", Latency{}, 10 * fastService, 1.2, 100},
+		{"latency", Latency{}, fastService / 20, 1.02, 100},
+		{"least_conn", LeastConn{}, time.Second, 1.2, 100},
+		{"least_conn", LeastConn{}, 10 * fastService, 1.2, 100},
+		{"least_conn", LeastConn{}, fastService / 2, 0, 0.96},
+		{"least_conn", LeastConn{}, fastService / 20, 0, 0.96},
+	} {
+		t.Run(c.name+" "+c.interval.String(), func(t *testing.T) {
 			alone := newSimulation(1, false, 6*time.Second).run(func() chooser { return &ours{policy: c.policy} }).p99()
-			for _, interval := range []time.Duration{100 * time.Millisecond, time.Second} {
-				group := &peering{interval: interval}
-				told := newSimulation(1, false, 6*time.Second).run(func() chooser {
-					p := &peer{ours: ours{policy: c.policy}, group: group}
-					group.members = append(group.members, p)
-					return p
-				}).p99()
-				t.Logf("alone %v, told every %v %v", alone, interval, told)
-				if told < alone*12/10 {
-					t.Errorf("told every %v the p99 is %v, alone %v: count the peers' requests too", interval, told, alone)
-				}
+			group := &peering{interval: c.interval}
+			told := newSimulation(1, false, 6*time.Second).run(func() chooser {
+				p := &peer{ours: ours{policy: c.policy}, group: group}
+				group.members = append(group.members, p)
+				return p
+			}).p99()
+			ratio := float64(told) / float64(alone)
+			t.Logf("alone %v, told every %v %v: %.2f", alone, c.interval, told, ratio)
+			if ratio < c.least || ratio > c.most {
+				t.Errorf("the p99 is %.2f of that without, expected %.2f to %.2f", ratio, c.least, c.most)
 			}
 		})
 	}
