@@ -53,9 +53,9 @@ func (a *attempts) refused(err error) {
 	}
 }
 
-// answered takes back what wait said: a later attempt went well, or its failure
-// is the answer.
-func (a *attempts) answered() {
+// goOn takes back what wait said: the request is sent, and how that goes is the
+// answer.
+func (a *attempts) goOn() {
 	if a != nil && a.waits {
 		a.waits = false
 		delete(a.writer.Header(), "Retry-After")

@@ -154,7 +154,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	f := &flight{ctx: ctx, target: to, ticket: ticket, start: start}
-	a.answered()
+	a.goOn()
 	response, err := t.send(req, f)
 	if err != nil {
 		f.failed(err)
