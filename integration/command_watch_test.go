@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -78,8 +79,10 @@ func TestHealthIsWatchedUntilInterrupted(t *testing.T) {
 
 func TestDrainingWaitsForCallsThatRun(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
+	end := sync.OnceFunc(func() { close(release) })
+	defer end() // else a test that failed would wait for its node for ever
 	busy := node(t, func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-release })
-	o := operate(t, "", "health off\nnode busy "+busy+" {\n dialect json {\n path /s\n}\n}\nnode idle http://127.0.0.1:1")
+	o := operate(t, "", "health off\nnode busy "+busy+" {\n timeout 2m\n dialect json {\n path /s\n}\n}\nnode idle http://127.0.0.1:1")
 	done := make(chan fleet.Call, 1)
 	app := fleet.Running("test")
 	go func() {
@@ -96,7 +99,7 @@ func TestDrainingWaitsForCallsThatRun(t *testing.T) {
 	}
 	command, _, errout := o.begin("nodes", "drain", "busy", "--wait")
 	until(t, errout, "Waiting: busy has 1 call in flight.")
-	close(release)
+	end()
 	if err := command.Wait(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
