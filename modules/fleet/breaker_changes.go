@@ -55,7 +55,7 @@ func (c *circuit) trip(g *Gate, e *era, trip breaker.Trip, at time.Duration) {
 func (c *circuit) vote(open func(breaker.State, time.Time) (breaker.State, bool)) storedChange {
 	return func(stands breaker.Shared, now time.Time) (breaker.Shared, bool) {
 		next, ok := open(stands.State, now)
-		if !ok {
+		if !ok || !next.Until.After(c.home.now()) { // what the store hears too late says nothing any more
 			return stands, false
 		}
 		voted, votes := stands.Vote(c.home.gateway, now, next.Until)
@@ -171,7 +171,9 @@ func (c *circuit) change(r *breaker.Rules, step func(breaker.State, time.Time) (
 	sharing := c.home.gateway != ""
 	c.swap(r, next, sharing && next.Phase == breaker.Open && (was.alone || was.state.Phase == breaker.Closed), now)
 	if sharing {
-		c.pending = append(c.pending, stored)
+		// it happened now, however late the store hears of it: a trip that is long
+		// over must not open the breaker anew, nor a force begin again
+		c.pending = append(c.pending, func(stands breaker.Shared, _ time.Time) (breaker.Shared, bool) { return stored(stands, now) })
 		c.pending = c.pending[max(0, len(c.pending)-maxUnwritten):]
 	}
 	c.mu.Unlock()
