@@ -68,6 +68,9 @@ func (h *health) own() Health {
 func (h *health) sample(r *monitor.Rules, now time.Time, s monitor.Sample, reason string, frozen bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.mine { // it takes the node over: what was known goes on
+		h.track = monitor.Resume(monitor.State(h.read().State))
+	}
 	h.mine, h.reason = true, reason
 	h.track.Observe(r, now, s, frozen)
 }
@@ -89,8 +92,9 @@ func (h *health) yield() {
 }
 
 // settle makes the verdict of this gateway and the others, and returns the
-// state before and after.
-func (h *health) settle(peers peersOfNode, traffic bool, now time.Time, checked bool) (from, to HealthStatus) {
+// state before and after. While health is judged, a verdict holds until there is
+// another one.
+func (h *health) settle(peers peersOfNode, traffic, judged bool, now time.Time, checked bool) (from, to HealthStatus) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	own, others := h.track.State, make(map[monitor.State]int, len(peers.health))
@@ -102,6 +106,10 @@ func (h *health) settle(peers peersOfNode, traffic bool, now time.Time, checked 
 	}
 	from = h.read()
 	to = HealthStatus{State: Health(monitor.Combine(own, others, traffic)), Since: from.Since, Checked: from.Checked, Flaps: from.Flaps}
+	silent := judged && to.State == HealthUnknown && from.State != HealthUnknown
+	if silent { // who checked it is gone, and nobody knows better yet
+		to.State, to.Reason = from.State, from.Reason
+	}
 	if to.State != from.State {
 		to.Since = now
 	}
@@ -112,6 +120,7 @@ func (h *health) settle(peers peersOfNode, traffic bool, now time.Time, checked 
 		to.Flaps++
 	}
 	switch {
+	case silent:
 	case to.State == HealthHealthy || to.State == HealthUnknown && own == "":
 	case to.Flapping:
 		to.Reason = "it goes up and down too often"

@@ -335,7 +335,7 @@ func (p *prober) isFrozen() bool {
 // settle makes the verdict of all gateways, and tells of a change.
 func (p *prober) settle(node *Node, h *health, checked, first bool) {
 	traffic := node.gate.member.circuit.era.Load().state.Phase == breaker.Open || node.gate.failing()
-	from, to := h.settle(p.app.shared.gateways.peers(node.Slug), traffic, time.Now(), checked)
+	from, to := h.settle(p.app.shared.gateways.peers(node.Slug), traffic, p.judges, time.Now(), checked)
 	if from.State != to.State {
 		p.app.shared.circuits.changes.Add(1) // who is available has changed
 		p.logChange(node, from, to)

@@ -74,6 +74,15 @@ type Track struct {
 	heldUntil time.Time
 }
 
+// Resume is a track of a node whose state is known from elsewhere: it takes as
+// many checks to change as if they had been made here.
+func Resume(state State) Track {
+	if state == "" {
+		state = Unknown
+	}
+	return Track{State: state, raw: state}
+}
+
 // Observe takes the next sample in, and tells whether the verdict changed.
 // While frozen, nothing goes down.
 func (t *Track) Observe(r *Rules, now time.Time, s Sample, frozen bool) bool {
