@@ -24,10 +24,11 @@ func init() { caddy.RegisterModule(new(CircuitBreaker)) }
 //     handler answers 503;
 //   - it never hears of refused connections, timeouts and answers that break off;
 //   - it does not see Retry-After, so any 503 is a hard failure;
-//   - when it closes, all requests are let through at once, without a ramp.
+//   - Caddy asks whether it is closed and does not say that a request follows, so
+//     in half-open all requests are let through, and when it closes, without a ramp.
 //
 // Its state is kept over config reloads that leave the handler's upstreams as
-// they are.
+// they are, and shared by handlers with the same.
 type CircuitBreaker struct {
 	fleet.BreakerConfig
 
@@ -43,17 +44,19 @@ func (*CircuitBreaker) CaddyModule() caddy.ModuleInfo {
 // Provision sets the breaker up.
 func (c *CircuitBreaker) Provision(ctx caddy.Context) (err error) {
 	var addresses []string
+	source := ""
 	if handler := handlerOf(ctx); handler != nil {
 		for _, upstream := range handler.Upstreams {
 			addresses = append(addresses, upstream.Dial)
 		}
+		source = string(handler.DynamicUpstreamsRaw) // Caddy loads it after this
 	}
 	slices.Sort(addresses)
 	// the last upstream is never taken out; what stands behind this breaker is
 	// all there is, so it counts as one of two
 	config := c.BreakerConfig
 	config.MaxEjected = -1
-	if c.gates, err = fleet.LoadGates("handler of "+strings.Join(addresses, " "), &config, 0); err != nil {
+	if c.gates, err = fleet.LoadGates("handler of "+strings.Join(addresses, " ")+source, &config, 0); err != nil {
 		return err
 	}
 	c.gate = c.gates.Gate("handler")

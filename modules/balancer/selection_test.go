@@ -314,6 +314,20 @@ func TestCircuitBreakerOfAHandler(t *testing.T) {
 	}
 }
 
+// TestCircuitBreakersOfHandlersWithOtherUpstreams know nothing of each other, also
+// where the upstreams are dynamic.
+func TestCircuitBreakersOfHandlersWithOtherUpstreams(t *testing.T) {
+	bad, _ := counted(t, 502)
+	good, _ := counted(t, 200)
+	nodes := []string{node("bad", "http://"+bad, ""), node("good", "http://"+good, "")}
+	const handler = `{"circuit_breaker":{"type":"federation","consecutive":3},"dynamic_upstreams":{"source":"federation","nodes":[%q]}}`
+	first, second := serve(t, fmt.Sprintf(handler, "bad"), nodes...), serve(t, fmt.Sprintf(handler, "good"), nodes...)
+	eventually(t, "the breaker opens", func() bool { return first.get(http.MethodGet) == http.StatusServiceUnavailable })
+	if status := second.get(http.MethodGet); status != http.StatusOK {
+		t.Errorf("the other handler answers %d", status)
+	}
+}
+
 // TestOneClientBeyondItsLimitCostsNobodyElse: an upstream that limits its callers
 // one by one stays where it is for all others.
 func TestOneClientBeyondItsLimitCostsNobodyElse(t *testing.T) {

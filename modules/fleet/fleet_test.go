@@ -61,7 +61,7 @@ func TestClassify(t *testing.T) {
 func TestParseRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for value, expected := range map[string]time.Duration{
-		"": 0, "7": 7 * time.Second, "-1": 0, "999999": MaxRetryAfter, "9223372036854775807": MaxRetryAfter, "soon": 0, "1.5": 0,
+		"": 0, "7": 7 * time.Second, "-1": 0, "999999": MaxRetryAfter, "9223372036854775807": MaxRetryAfter, "99999999999999999999": MaxRetryAfter, "-99999999999999999999": 0, "soon": 0, "1.5": 0,
 		"Thu, 01 Jan 2026 12:00:30 GMT": 30 * time.Second, "Thu, 01 Jan 2026 11:00:00 GMT": 0, "Fri, 02 Jan 2026 12:00:00 GMT": MaxRetryAfter,
 	} {
 		if got := parseRetryAfter(value, now); got != expected {

@@ -180,7 +180,7 @@ func retryAfterUpTo(most time.Duration, value string, now time.Time) time.Durati
 	if value == "" {
 		return 0
 	}
-	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) { // then it is the largest
 		if seconds < 0 {
 			return 0
 		}
