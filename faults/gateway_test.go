@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
@@ -45,7 +45,7 @@ func startGateway(t testing.TB, store string) *gateway {
 		}
 		store = head + " {\n timeout 150ms" + block
 	}
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	text := fmt.Sprintf(`{
 	admin off
 	auto_https off
@@ -146,16 +146,6 @@ func startNode(t testing.TB) string {
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 func (g *gateway) app() *fleet.App { return fleet.Running("faults") }

@@ -2,10 +2,12 @@ package faults
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/rs/zerolog"
 )
 
@@ -19,7 +21,7 @@ type proxy struct {
 func startProxy(t testing.TB, upstream string) proxy {
 	t.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := toxiproxy.NewProxy(server, "redis", "127.0.0.1:0", upstream)
+	p := toxiproxy.NewProxy(server, "redis", fmt.Sprint("127.0.0.1:", loopback.FreePort(t)), upstream)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
@@ -132,7 +133,7 @@ func TestAnAlertArrivesOnce(t *testing.T) {
 		}
 		answers(`{"status":"pass"}`)(w, request)
 	})
-	port, file := freePort(t), filepath.Join(t.TempDir(), "alerts.db")
+	port, file := loopback.FreePort(t), filepath.Join(t.TempDir(), "alerts.db")
 	text := strings.Replace(strings.Replace(federation(port, fmt.Sprintf(`
 		node shop %s {
 			dialect gateway
@@ -192,7 +193,7 @@ func TestAnAlertArrivesOnce(t *testing.T) {
 func TestTwoGatewaysTellOnce(t *testing.T) {
 	server := redistest.Start(t)
 	r := receiveAlerts(t)
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))
 	var processes []*exec.Cmd
 	for i := range 2 {
 		process := another(t, fmt.Sprintf(`{
@@ -246,8 +247,8 @@ func TestTwoGatewaysTellOnce(t *testing.T) {
 func TestTheLossOfRedisIsTold(t *testing.T) {
 	server := redistest.Start(t)
 	r := receiveAlerts(t)
-	port := freePort(t)
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	port := loopback.FreePort(t)
+	address := fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))
 	load(t, strings.Replace(federation(port, fmt.Sprintf(`
 		node shop http://%s {
 			dialect gateway

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
@@ -21,7 +22,7 @@ import (
 // in handle_errors; and no credential is in any of it.
 func TestCallersAreKnownEverywhere(t *testing.T) {
 	const secret = "a secret of more than thirty-two bytes"
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	logs := filepath.Join(t.TempDir(), "log")
 	load(t, fmt.Sprintf(`{
 	admin off
@@ -169,7 +170,7 @@ http://127.0.0.1:%[3]d {
 // TestRotatingTheSecret: a file with the secret is read again at a reload, and
 // the tokens of the old one are good until it is gone.
 func TestRotatingTheSecret(t *testing.T) {
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	dir := t.TempDir()
 	write := func(name, secret string) string {
 		file := filepath.Join(dir, name)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
@@ -71,7 +72,7 @@ func sickFleet(t *testing.T, answer http.HandlerFunc, service time.Duration) map
 			}
 			answer(w, r)
 		}),
-		"refusing": fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
+		"refusing": fmt.Sprintf("http://127.0.0.1:%d", loopback.FreePort(t)),
 	}
 	t.Cleanup(func() { close(done) }) // before the nodes end, which wait for their requests
 	return nodes
@@ -101,7 +102,7 @@ func fiveOfEight(t *testing.T) (wrong []string) {
 		fmt.Fprintf(&block, "node well-%d %s\n", i, node(t, answer))
 		fmt.Fprintf(&healthy, " well-%d", i)
 	}
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	only := func(slugs string) string {
 		return strings.Replace(ours, "dynamic federation", "dynamic federation {\nnodes"+slugs+"\n}", 1)
 	}

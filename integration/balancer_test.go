@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
@@ -83,7 +84,7 @@ func TestDrainingLetsRunningRequestsFinish(t *testing.T) {
 		<-release
 		_, _ = io.WriteString(w, "finished")
 	})
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, proxying(port, "node leaving "+leaving, ours, ours))
 	url := fmt.Sprintf("http://127.0.0.1:%d/a", port)
 
@@ -145,7 +146,7 @@ func TestAReloadKeepsAnOpenBreaker(t *testing.T) {
 		w.WriteHeader(http.StatusBadGateway)
 	}), "http://")
 	good := strings.TrimPrefix(node(t, func(http.ResponseWriter, *http.Request) {}), "http://")
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	site := bad + " " + good + ` {
 		lb_policy federation round_robin
 		transport federation {
@@ -195,7 +196,7 @@ func TestAnAbortedUploadIsNotTheNodesFault(t *testing.T) {
 		reached.Add(1)
 		_, _ = io.Copy(io.Discard, r.Body)
 	})
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, proxying(port, "node a "+reading+"\nnode b "+reading, ours, ours))
 	for i := range 200 {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -270,7 +271,7 @@ func TestARetryAfterPausesTheNodeThatTheGatewaySignedFor(t *testing.T) {
 		w.Header().Set("Retry-After", "60")
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	signing := "{\ndynamic federation\nlb_policy federation\ntransport federation {\ncredentials on\n}\n}"
 	load(t, proxying(port, "key main hs256 a-secret-of-more-than-thirty-two-bytes\nnode limited "+limited+" {\ndialect json {\npath /work\n}\nbudget 1000 1m\n}", ours, signing))
 	n := running(t).Snapshot().Node("limited")

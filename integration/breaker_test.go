@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -24,7 +25,7 @@ func TestATrippedBreakerStaysOverAReloadAndARestart(t *testing.T) {
 		asked.Add(1)
 		w.WriteHeader(http.StatusBadGateway)
 	})
-	port, file := freePort(t), filepath.Join(t.TempDir(), "breaker.db")
+	port, file := loopback.FreePort(t), filepath.Join(t.TempDir(), "breaker.db")
 	config := func(weight int) string {
 		return strings.ReplaceAll(federation(port, fmt.Sprintf(`
 			node_defaults {

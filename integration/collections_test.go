@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // collectionsFolder holds retrieval test collections: cranfield, cisi and
@@ -31,7 +33,7 @@ func TestCollectionsAsNodes(t *testing.T) {
 	var block, sites strings.Builder
 	ports := make(map[string]int)
 	for _, name := range names {
-		ports[name] = freePort(t)
+		ports[name] = loopback.FreePort(t)
 		folder, err := filepath.Abs(filepath.Join(collectionsFolder, name, "corpus.jsonl"))
 		if err != nil {
 			t.Fatal(err)
@@ -39,7 +41,7 @@ func TestCollectionsAsNodes(t *testing.T) {
 		fmt.Fprintf(&block, "node %s http://127.0.0.1:%d {\n dialect gateway\n}\n", name, ports[name])
 		fmt.Fprintf(&sites, "http://127.0.0.1:%d {\n federation_index %q {\n name %s\n path %q\n no_watch\n }\n}\n", ports[name], folder, name, t.TempDir())
 	}
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, federation(port, block.String(), "timeout 20s")+sites.String())
 	for _, name := range names {
 		waitForIndex(t, ports[name])

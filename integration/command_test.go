@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // operator is somebody at a shell beside a running Caddy.
@@ -25,7 +27,7 @@ type operator struct {
 func operate(t testing.TB, address, block string) operator {
 	t.Helper()
 	if address == "" {
-		address = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+		address = fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))
 	}
 	load(t, administered(address, "test", block))
 	return operator{t, address}
@@ -100,7 +102,7 @@ func (o operator) golden(r ran, want string) {
 
 func TestTheCommandLooksAfterNodes(t *testing.T) {
 	up := node(t, answers(`{"status":"pass"}`))
-	down := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	down := fmt.Sprintf("http://127.0.0.1:%d", loopback.FreePort(t))
 	o := operate(t, "", "node fixed "+up+" {\n dialect gateway\n name \"The fixed one\"\n}")
 
 	r := o.expect(0, "", "nodes", "add", "shop", up, "--name", "Orchard Shop", "--dialect", "gateway", "--weight", "2",
@@ -227,7 +229,7 @@ func TestWrongUseOfTheCommandIsNamed(t *testing.T) {
 }
 
 func TestUnreachableAndSlowEndpoints(t *testing.T) {
-	nobody := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	nobody := operator{t, fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))}
 	if r := nobody.expect(3, "", "nodes", "ls"); !strings.Contains(r.errout, "is Caddy running") {
 		t.Errorf("%s", r.errout)
 	}
@@ -257,11 +259,11 @@ func TestUnreachableAndSlowEndpoints(t *testing.T) {
 	}
 	close(release)
 
-	load(t, fmt.Sprintf("{\n\tadmin 127.0.0.1:%d\n\tlog {\n\t\tlevel FATAL\n\t}\n}\n", freePort(t)))
+	load(t, fmt.Sprintf("{\n\tadmin 127.0.0.1:%d\n\tlog {\n\t\tlevel FATAL\n\t}\n}\n", loopback.FreePort(t)))
 }
 
 func TestACaddyWithoutAFederationSaysSo(t *testing.T) {
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))
 	load(t, fmt.Sprintf("{\n\tadmin %s\n\tlog {\n\t\tlevel FATAL\n\t}\n}\n", address))
 	if r := (operator{t, address}).expect(3, "", "nodes", "ls"); !strings.Contains(r.errout, "no federation runs here") {
 		t.Errorf("%s", r.errout)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // claims reads a token's claims without checking it.
@@ -152,7 +154,7 @@ func TestTheLocalIndexIsAMemberAndAFallback(t *testing.T) {
 		}
 	})
 	t.Run("fallback", func(t *testing.T) {
-		g := serve(t, fmt.Sprintf("node one http://127.0.0.1:%d", freePort(t)), local)
+		g := serve(t, fmt.Sprintf("node one http://127.0.0.1:%d", loopback.FreePort(t)), local)
 		eventually(t, func() bool { return g.search(200, `{"query":"kettle"}`).node("local").Hits == 1 })
 		a := g.search(200, `{"query":"kettle"}`)
 		if !a.Fallback || !a.Partial || a.Hits[0].Title != "Green tea" || a.Hits[0].Node != "local" {
@@ -182,7 +184,7 @@ func TestAnIndexIsAWholeNode(t *testing.T) {
 	}
 	for _, dialect := range []string{"gateway", "laravel", "laravel_enveloped"} {
 		t.Run(dialect, func(t *testing.T) {
-			port, nodePort := freePort(t), freePort(t)
+			port, nodePort := loopback.FreePort(t), loopback.FreePort(t)
 			load(t, federation(port, fmt.Sprintf("node shop http://127.0.0.1:%d", nodePort), "")+fmt.Sprintf(
 				"http://127.0.0.1:%d {\n federation_index %s/docs.jsonl {\n dialect %s\n path %s\n}\n}\n", nodePort, folder, dialect, t.TempDir()))
 			g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // raw serves a connection by hand.
@@ -78,7 +80,7 @@ func TestAHostileNodeCostsOneEntry(t *testing.T) {
 		name, status, says string
 		url                func(t *testing.T) string
 	}{
-		{"refuses", "error", "refused the connection", func(t *testing.T) string { return fmt.Sprintf("http://127.0.0.1:%d", freePort(t)) }},
+		{"refuses", "error", "refused the connection", func(t *testing.T) string { return fmt.Sprintf("http://127.0.0.1:%d", loopback.FreePort(t)) }},
 		{"hangs", "timeout", "in time", func(t *testing.T) string {
 			return node(t, func(_ http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/store/redistest"
 )
 
@@ -33,8 +34,8 @@ func (o operator) shown(args ...string) (limits struct {
 
 // The keys of a limiter can be seen and reset where there is no federation.
 func TestTheCommandResetsRateLimitsWithoutAFederation(t *testing.T) {
-	o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
-	port := freePort(t)
+	o := operator{t, fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))}
+	port := loopback.FreePort(t)
 	load(t, strings.Replace(limited(port, "", "policy team {\n limit 2 1h\n key {header.X-Team}\n}\npolicy all {\n limit 100 90s\n key all\n}", "respond hello"),
 		"admin off", "admin "+o.address, 1))
 	ask := func(team string, want int) {
@@ -134,7 +135,7 @@ func TestTheCommandResetsRateLimitsWithoutAFederation(t *testing.T) {
 
 // Where nothing is limited there is nothing to show.
 func TestTheCommandSaysThatNothingIsLimited(t *testing.T) {
-	o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	o := operator{t, fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))}
 	load(t, fmt.Sprintf("{\n\tadmin %s\n\tlog {\n\t\tlevel FATAL\n\t}\n}\n", o.address))
 	for _, args := range [][]string{{"limits", "ls"}, {"limits", "reset", "a:b"}} {
 		if r := o.expect(3, "", args...); !strings.Contains(r.errout, "nothing is limited here") {
@@ -146,8 +147,8 @@ func TestTheCommandSaysThatNothingIsLimited(t *testing.T) {
 // The budgets of nodes are limits too.
 func TestTheCommandResetsABudget(t *testing.T) {
 	shop := node(t, answers(hits("a")))
-	o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
-	port := freePort(t)
+	o := operator{t, fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))}
+	port := loopback.FreePort(t)
 	load(t, strings.Replace(federation(port, "node shop "+shop+" {\n dialect gateway\n budget 1 1h per_path\n}", ""), "admin off", "admin "+o.address, 1))
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 	g.search(http.StatusOK, `{"query":"tea"}`)
@@ -169,8 +170,8 @@ func TestAResetReachesAllGateways(t *testing.T) {
 	var operators []operator
 	var urls []string
 	for range 3 {
-		o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
-		port := freePort(t)
+		o := operator{t, fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))}
+		port := loopback.FreePort(t)
 		text := limited(port, "federation resets {\n store redis "+server.URL()+" {\n timeout 2s\n}\n}", "policy team {\n limit 30 1h\n key reds\n}", "respond hello")
 		another(t, strings.Replace(text, "admin off", "admin "+o.address, 1))
 		operators, urls = append(operators, o), append(urls, fmt.Sprintf("http://127.0.0.1:%d/", port))

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/store/redistest"
 )
 
@@ -18,8 +19,8 @@ func TestTheWayBackFromALostRedis(t *testing.T) {
 	var operators []operator
 	var urls []string
 	for range 2 {
-		o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
-		port := freePort(t)
+		o := operator{t, fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))}
+		port := loopback.FreePort(t)
 		text := limited(port, "federation back {\n store redis "+server.URL()+" {\n timeout 2s\n}\n}", "policy team {\n limit 100 1h\n key reds\n}", "respond hello")
 		another(t, strings.Replace(text, "admin off", "admin "+o.address, 1))
 		operators, urls = append(operators, o), append(urls, fmt.Sprintf("http://127.0.0.1:%d/", port))

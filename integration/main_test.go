@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -73,17 +73,6 @@ func load(t testing.TB, text string) {
 	})
 }
 
-// freePort returns a port that nobody has.
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
 // gateway is a running gateway.
 type gateway struct {
 	testing.TB
@@ -116,7 +105,7 @@ http://127.0.0.1:%d {
 // serve runs a gateway until the test ends.
 func serve(t testing.TB, block, search string) gateway {
 	t.Helper()
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, federation(port, block, search))
 	return gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 }

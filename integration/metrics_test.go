@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
@@ -86,7 +87,7 @@ http://127.0.0.1:%d {
 
 func TestMetricsGoOnOverAReload(t *testing.T) {
 	up := node(t, answers(hits("a")))
-	admin, port := fmt.Sprintf("127.0.0.1:%d", freePort(t)), freePort(t)
+	admin, port := fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t)), loopback.FreePort(t)
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 	load(t, measured(admin, port, "node stays "+up+"\nnode leaves "+up))
 	for range 3 {
@@ -147,7 +148,7 @@ var (
 // type and labels.
 func TestEveryMetricIsDocumented(t *testing.T) {
 	up := node(t, answers(hits("a")))
-	admin, port := fmt.Sprintf("127.0.0.1:%d", freePort(t)), freePort(t)
+	admin, port := fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t)), loopback.FreePort(t)
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 	load(t, measured(admin, port, "node shop "+up))
 	g.search(200, `{"query":"x"}`)

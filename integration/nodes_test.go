@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
@@ -23,7 +24,7 @@ const (
 // registryGateway runs a gateway that nodes on this machine can register with.
 func registryGateway(t testing.TB, block, site string) gateway {
 	t.Helper()
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, fmt.Sprintf(`{
 	admin off
 	auto_https off

@@ -24,6 +24,8 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // TestWhatCaddyPassesPassesThroughOurTransport runs every scenario through
@@ -63,7 +65,7 @@ func TestWhatCaddyPassesPassesThroughOurTransport(t *testing.T) {
 			if c.upstream == "" {
 				c.upstream = upstream
 			}
-			port := freePort(t)
+			port := loopback.FreePort(t)
 			inner := "transport http {\n" + c.http + "\n}\n"
 			load(t, proxying(port, "",
 				c.upstream+" {\n"+c.lines+"\n"+inner+"}",

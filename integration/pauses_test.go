@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/store/redistest"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
@@ -82,7 +83,7 @@ func TestAProxiedRetryAfterPausesEverywhere(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}
 	})
-	ports := [2]int{freePort(t), freePort(t)}
+	ports := [2]int{loopback.FreePort(t), loopback.FreePort(t)}
 	another(t, pausing(ports[1], server.URL(), url))
 	load(t, pausing(ports[0], server.URL(), url))
 	ask := func(gateway int, path string) int {
@@ -125,7 +126,7 @@ func TestAProxiedRetryAfterPausesEverywhere(t *testing.T) {
 // was not sent, and leaves the node's accounts and breaker as they were.
 func TestABudgetThatIsUsedUpSaysNothingOfTheNode(t *testing.T) {
 	url := node(t, func(http.ResponseWriter, *http.Request) {})
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, proxying(port, "health off\nkey main hs256 a-secret-of-more-than-thirty-two-bytes\nnode bud "+url+" {\ndialect json {\npath /x\n}\nbudget 3 1h\nmax_requests 2\n}\nnode free "+url+" {\ndialect json {\npath /x\n}\n}",
 		"{\ndynamic federation {\nnodes bud\n}\nlb_policy federation\ntransport federation {\ncredentials on\n}\n}",
 		"{\ndynamic federation\nlb_policy federation\nlb_retries 2\ntransport federation {\ncredentials on\n}\n}"))

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 	"github.com/caddy-federation/caddy-federation/store/redistest"
 )
@@ -80,7 +81,7 @@ func TestLeastConnCountsPeers(t *testing.T) {
 			asked[i].Add(1)
 		})
 	}
-	ports := [2]int{freePort(t), freePort(t)}
+	ports := [2]int{loopback.FreePort(t), loopback.FreePort(t)}
 	another(t, balancing(ports[1], server.URL(), urls[0], urls[1]))
 	load(t, balancing(ports[0], server.URL(), urls[0], urls[1]))
 	defer close(release)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // handlesErrors is a site that has its own words for a refusal.
@@ -19,7 +21,7 @@ const handlesErrors = `respond hello
 // A refusal is answered by the directive, whatever the site does with errors,
 // and by the site where the directive leaves it to it.
 func TestWhoAnswersARefusal(t *testing.T) {
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d/api/ai-engine/x", port)
 	const policy = "policy %s {\n limit 1 1h\n key me\n}\n"
 	load(t, limited(port, "", fmt.Sprintf(policy, "own"), handlesErrors))
@@ -46,7 +48,7 @@ func TestWhoAnswersARefusal(t *testing.T) {
 // The access log can say what was refused, whoever answers.
 func TestTheAccessLogTellsOfRefusals(t *testing.T) {
 	for _, mode := range []string{"answer", "error"} {
-		port := freePort(t)
+		port := loopback.FreePort(t)
 		log := filepath.Join(t.TempDir(), "access")
 		load(t, limited(port, "", "policy logged-"+mode+" {\n limit 1 1h\n key me\n}\non_refusal "+mode,
 			"log {\n output file "+log+"\n}\nlog_append refused {http.federation_rate_limit.exceeded.name}\nrespond hello"))
@@ -73,7 +75,7 @@ func TestTheAccessLogTellsOfRefusals(t *testing.T) {
 
 // The old fleet's paths are its own however they are spelled.
 func TestARefusalIsCompatibleHoweverThePathIsSpelled(t *testing.T) {
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, limited(port, "", "policy spelled {\n limit 1 1h\n key me\n}", "respond hello"))
 	base := fmt.Sprintf("http://127.0.0.1:%d", port)
 	statuses(t, base, 1)

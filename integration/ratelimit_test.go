@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -54,7 +55,7 @@ func statuses(t *testing.T, url string, n int) (seen []int, last *http.Response,
 // The limiter works alone, in front of any handler, and its counts outlive a
 // reload.
 func TestRateLimitAlone(t *testing.T) {
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d/", port)
 	load(t, limited(port, "", "policy alone {\n limit 3 1h\n}", "respond hello"))
 	if seen, last, _ := statuses(t, url, 2); fmt.Sprint(seen) != "[200 200]" || last.Header.Get("RateLimit") != `"alone";r=1;t=2400` {
@@ -75,7 +76,7 @@ func TestRateLimitInFrontOfAProxy(t *testing.T) {
 		w.WriteHeader(http.StatusEarlyHints)
 		answers("{}")(w, nil)
 	})
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, limited(port, "", "policy proxied {\n limit 2 1h\n}", "reverse_proxy "+upstream))
 	seen, last, _ := statuses(t, fmt.Sprintf("http://127.0.0.1:%d/", port), 1)
 	if fmt.Sprint(seen) != "[200]" || fmt.Sprint(last.Header.Values("X-RateLimit-Remaining")) != "[1]" || fmt.Sprint(last.Header.Values("X-RateLimit-Limit")) != "[2]" {
@@ -92,7 +93,7 @@ func TestRateLimitInFrontOfASearch(t *testing.T) {
 		}
 		answers(hits("a"))(w, r)
 	})
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, limited(port, "federation limited {\nstore memory\nnode one "+one+" {\n dialect gateway\n}\n}",
 		"policy searches {\n limit 2 1h\n per_path\n}", "federation_search"))
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}

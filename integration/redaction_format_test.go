@@ -12,13 +12,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // TestTheFormatHidesWhatNoDirectiveCan: what the server answers before any
 // handler, spellings that it drops, and what others log at any level.
 func TestTheFormatHidesWhatNoDirectiveCan(t *testing.T) {
 	secretTexts = append(slices.Clip(secretTexts), someKey)
-	folder, port := t.TempDir(), freePort(t)
+	folder, port := t.TempDir(), loopback.FreePort(t)
 	upstream := strings.TrimPrefix(node(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, "half")

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // TestALineOfReverseProxyHoldsNoCredential: reverse_proxy writes the request that
@@ -39,7 +41,7 @@ func TestALineOfReverseProxyHoldsNoCredential(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			folder, port := t.TempDir(), freePort(t)
+			folder, port := t.TempDir(), loopback.FreePort(t)
 			sent := make(chan *http.Request, 1)
 			upstream := node(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path != "/up" {

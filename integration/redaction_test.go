@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // loggedSite runs a Caddyfile's site with an access log and an error log of all
@@ -25,7 +27,7 @@ func loggedSite(t *testing.T, block, site string) (gateway, func() map[string][]
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) }) // not t.TempDir: a connection that was taken over is logged late
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, fmt.Sprintf(`{
 	admin off
 	auto_https off
@@ -123,7 +125,7 @@ const someKey = "a-key-that-nobody-may-read-in-a-log"
 // fleet read them from, through the site directive and through handlers alone.
 func TestNoLogHoldsACredential(t *testing.T) {
 	secretTexts = append(slices.Clip(secretTexts), someKey)
-	down := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	down := fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))
 	for name, c := range map[string]struct {
 		site   string
 		status []int // of those requests, in turn
@@ -214,7 +216,7 @@ func TestRedactedLinesAreCaddysOwn(t *testing.T) {
 		}
 		_, _ = fmt.Fprint(w, "answer to ", r.URL.Path, r.Header.Get("X-Fine-Token"), r.Header.Get("X-Node-Token"))
 	}), "http://")
-	down := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	down := fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))
 	g, lines := loggedSite(t, "", `
 	federation_redact
 	log_append site the-site

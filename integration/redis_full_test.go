@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 	"github.com/caddy-federation/caddy-federation/store/redistest"
 )
@@ -17,14 +18,14 @@ import (
 func TestAFullRedisIsTold(t *testing.T) {
 	server := redistest.Start(t)
 	one := node(t, answers(hits("a")))
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	log := filepath.Join(t.TempDir(), "log")
 	text := strings.NewReplacer(
 		"store memory", "store redis "+server.URL()+" {\n timeout 2s\n}",
 		"level ERROR", "level INFO\n output file "+log,
 		"\tfederation_search", "\tmetrics /metrics\n\tfederation_nodes\n\tfederation_rate_limit /v1/search {\n policy full {\n limit 1000 1h\n}\n}\n\tfederation_search",
 	).Replace(federation(port, "key main hs256 \""+strings.Repeat("k", 40)+"\"\nnode one "+one+" {\n dialect gateway\n}", ""))
-	o := operator{t, fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	o := operator{t, fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))}
 	load(t, strings.Replace(text, "admin off", "admin "+o.address, 1))
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 	usable := func(expected bool, health, says string) {

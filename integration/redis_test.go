@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
@@ -22,7 +23,7 @@ func TestAGatewayServesWithoutItsRedis(t *testing.T) {
 	server := redistest.Start(t)
 	server.Kill()
 	one, two := node(t, answers(hits("a"))), node(t, answers(hits("b")))
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	// a timeout that no busy machine exceeds: what is tested is not speed
 	config := func(weight int) string {
 		text := strings.ReplaceAll(

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -40,14 +41,14 @@ func TestAReloadUnderLoadLosesNoRequest(t *testing.T) {
 	}
 	t.Run("search", func(t *testing.T) {
 		var reached sync.Map
-		url, port := slow(t, &reached), freePort(t)
+		url, port := slow(t, &reached), loopback.FreePort(t)
 		reloadUnderLoad(t, port, &reached, func(n int) string {
 			return federation(port, fmt.Sprintf("node one %s {\n dialect gateway\n weight %d\n}", url, n+1), "")
 		})
 	})
 	t.Run("stock Caddy", func(t *testing.T) {
 		var reached sync.Map
-		url, port := slow(t, &reached), freePort(t)
+		url, port := slow(t, &reached), loopback.FreePort(t)
 		reloadUnderLoad(t, port, &reached, func(n int) string {
 			return fmt.Sprintf("{\n admin off\n auto_https off\n grace_period 2s\n log {\n  level ERROR\n }\n}\nhttp://127.0.0.1:%d {\n header X-Config %d\n reverse_proxy %s\n}\n", port, n, url)
 		})
@@ -114,7 +115,7 @@ func reloadUnderLoad(t *testing.T, port int, reached *sync.Map, config func(int)
 
 func TestABrokenReloadChangesNothing(t *testing.T) {
 	url := node(t, answers(hits("a")))
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	good := federation(port, "node one "+url+" {\n dialect gateway\n}", "")
 	load(t, good)
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
@@ -161,7 +162,7 @@ func TestValidateOpensNothing(t *testing.T) {
 	}
 	var called atomic.Int32
 	url := node(t, func(http.ResponseWriter, *http.Request) { called.Add(1) })
-	text := strings.ReplaceAll(federation(freePort(t), "node one "+url, "local bleve "+folder+" {\n path "+folder+"/index\n}"),
+	text := strings.ReplaceAll(federation(loopback.FreePort(t), "node one "+url, "local bleve "+folder+" {\n path "+folder+"/index\n}"),
 		"store memory", "store bolt "+folder+"/test.db")
 	adapted, err := adapt(text)
 	if err != nil {
@@ -199,7 +200,7 @@ func TestNodesKeepTheirIDsOverRestarts(t *testing.T) {
 		if i > 0 {
 			block = "node a " + url + "\n" + block // joins later, sorts first
 		}
-		port := freePort(t)
+		port := loopback.FreePort(t)
 		text := strings.ReplaceAll(federation(port, "key main hs256 a-secret-of-more-than-thirty-two-bytes\n node_defaults {\n dialect gateway\n}\n"+block, ""),
 			"store memory", "store bolt "+file)
 		adapted, err := adapt(text)

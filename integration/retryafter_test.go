@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
@@ -21,7 +22,7 @@ func TestWhoNobodyCanAnswerIsToldWhenToComeAgain(t *testing.T) {
 	url := node(t, func(http.ResponseWriter, *http.Request) {})
 	speaks := "dialect json {\npath /x\n}\n"
 	const signed = "\nlb_policy federation\ntransport federation {\ncredentials on\n}\n}"
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, proxying(port, "health off\nkey main hs256 a-secret-of-more-than-thirty-two-bytes\nnode bud "+url+" {\n"+speaks+"budget 3 1h\n}\nnode paused "+pausing+" {\n"+speaks+"}\nnode free "+url+" {\n"+speaks+"}",
 		"{\ndynamic federation {\nnodes bud\n}"+signed, "{\ndynamic federation {\nnodes paused\n}"+signed))
 	ask := func(path string) (status, after int) {
@@ -52,7 +53,7 @@ func TestWhoNobodyCanAnswerIsToldWhenToComeAgain(t *testing.T) {
 		t.Errorf("while the node wants no calls: %d, Retry-After %d", status, after)
 	}
 	// a node that refuses connections, and others that answer
-	load(t, proxying(port, "health off\nkey main hs256 a-secret-of-more-than-thirty-two-bytes\nnode bud "+url+" {\n"+speaks+"budget 3 1h\n}\nnode free "+url+" {\n"+speaks+"}\nnode refuses "+fmt.Sprintf("http://127.0.0.1:%d", freePort(t))+" {\n"+speaks+"}",
+	load(t, proxying(port, "health off\nkey main hs256 a-secret-of-more-than-thirty-two-bytes\nnode bud "+url+" {\n"+speaks+"budget 3 1h\n}\nnode free "+url+" {\n"+speaks+"}\nnode refuses "+fmt.Sprintf("http://127.0.0.1:%d", loopback.FreePort(t))+" {\n"+speaks+"}",
 		"{\ndynamic federation {\nnodes bud free\n}\nlb_retries 3"+signed, "{\ndynamic federation {\nnodes refuses\n}"+signed))
 	for range 10 {
 		if status, after := ask("/a/x"); status != 200 || after != 0 {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // TestNodesAreAskedAtOnce searches a few times: the machine may take the
@@ -151,7 +153,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 
 func TestStatusRules(t *testing.T) {
 	good := node(t, answers(hits("a")))
-	refusing := "http://127.0.0.1:" + fmt.Sprint(freePort(t))
+	refusing := "http://127.0.0.1:" + fmt.Sprint(loopback.FreePort(t))
 	hanging := node(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
@@ -233,7 +235,7 @@ node mute %[1]s {
 }
 
 func TestASearchThatComesRoundIsRefused(t *testing.T) {
-	port := freePort(t)
+	port := loopback.FreePort(t)
 	load(t, federation(port, fmt.Sprintf("node myself http://127.0.0.1:%d {\n dialect gateway\n}", port), "timeout 3s"))
 	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
 	a := g.search(502, `{"query":"x"}`)
@@ -287,7 +289,7 @@ node one `+url+` {
 }
 
 func TestHandlersOfOneConfigKeepTheirOwnSettings(t *testing.T) {
-	port, folder := freePort(t), t.TempDir()
+	port, folder := loopback.FreePort(t), t.TempDir()
 	one := node(t, answers(hits("a", "b", "c", "d", "e", "f")))
 	load(t, fmt.Sprintf(`{
 	admin off

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
@@ -223,7 +224,7 @@ func TestThreeGatewayProcessesAdmitOneBudget(t *testing.T) {
 	during := processTestTime()
 	var urls []string
 	for _, skew := range []int{-5, 0, 5} {
-		port := redistest.FreePort(t)
+		port := loopback.FreePort(t)
 		startProcess(t, config(t, port, t.Name(), server.URL(), limit, time.Second), skew)
 		urls = append(urls, fmt.Sprintf("http://127.0.0.1:%d/", port))
 	}

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // Authority is a certificate authority of a test's own.
@@ -73,7 +75,7 @@ func (a *Authority) Issue(name string) (cert, key string) {
 func (a *Authority) TLS(name, clients string) (port int, options []string) {
 	a.t.Helper()
 	cert, key := a.Issue(name)
-	port = FreePort(a.t)
+	port = loopback.FreePort(a.t)
 	return port, []string{
 		"--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key,
 		"--tls-ca-cert-file", a.File, "--tls-auth-clients", clients,

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // Sentinels are three Sentinels that look after a master and its replica.
@@ -52,7 +54,7 @@ func StartSentinels(t testing.TB) *Sentinels {
 
 func startSentinel(t testing.TB, config string) *Server {
 	t.Helper()
-	port := FreePort(t)
+	port := loopback.FreePort(t)
 	s := &Server{
 		Addr: fmt.Sprint("127.0.0.1:", port), t: t, path: Installed.path(t), output: new(output),
 		args: []string{config, "--sentinel", "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", t.TempDir()},

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // patience is how long anything may take here, on a machine that is busy.
@@ -55,7 +57,7 @@ func StartWithClock(t testing.TB, options ...string) *Server {
 
 func start(t testing.TB, program Program, env []string, options ...string) *Server {
 	t.Helper()
-	port := FreePort(t)
+	port := loopback.FreePort(t)
 	s := &Server{
 		Addr: fmt.Sprint("127.0.0.1:", port), t: t, path: program.path(t), env: env, output: new(output),
 		args: append([]string{
@@ -71,24 +73,6 @@ func start(t testing.TB, program Program, env []string, options ...string) *Serv
 	})
 	s.launch()
 	return s
-}
-
-// FreePort returns a port that nobody listens on.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	for {
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := listener.Addr().(*net.TCPAddr).Port
-		if err := listener.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if port+10000 < 65536 { // a Cluster's bus is ten thousand above
-			return port
-		}
-	}
 }
 
 // launch starts the process and waits until it answers.
