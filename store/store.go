@@ -47,8 +47,8 @@ type Store interface {
 	// Identity is 32 hex digits made once for the store and kept: the name of
 	// the federation among federations.
 	Identity(ctx context.Context) (string, error)
-	// Ping tells whether the store can be used now: [ErrFull] is a shared
-	// store that can be read and takes nothing more.
+	// Ping tells whether the store can be used now: [ErrFull] is a store that
+	// can be read and takes nothing more.
 	Ping(ctx context.Context) error
 	// Close ends every watch and gives back what Open took.
 	Close() error

@@ -37,8 +37,7 @@ func TestMain(m *testing.M) {
 // runChild is the other process.
 func runChild(task, file string) int {
 	if task == "full" {
-		limit := &syscall.Rlimit{Cur: 1 << 20, Max: 1 << 20}
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, limit); err != nil {
+		if err := limitFiles(1 << 20); err != nil {
 			return report(err)
 		}
 	}
@@ -56,6 +55,9 @@ func runChild(task, file string) int {
 				if readErr != nil || len(list) != i || !errors.Is(err, store.ErrFull) {
 					return report(fmt.Errorf("%d of %d are left: %w, %w", len(list), i, readErr, err))
 				}
+				if err := pingsFollow(s); err != nil {
+					return report(err)
+				}
 				fmt.Println("full")
 				return 0
 			}
@@ -63,6 +65,33 @@ func runChild(task, file string) int {
 		}
 		fmt.Println("stored", i)
 	}
+}
+
+// limitFiles bounds how large a file can get: a disk that is full.
+func limitFiles(bytes uint64) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = min(bytes, limit.Max)
+	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
+}
+
+// pingsFollow tells whether a store that could not be written says so for as
+// long as that is so.
+func pingsFollow(s *kv.Store) error {
+	for range 3 { // and asking does not make it forget
+		if err := s.Ping(context.Background()); !errors.Is(err, store.ErrFull) {
+			return fmt.Errorf("a ping of the full store says %w", err)
+		}
+	}
+	if err := limitFiles(1 << 30); err != nil {
+		return err
+	}
+	if err := s.Ping(context.Background()); err != nil {
+		return fmt.Errorf("with room again, a ping says %w", err)
+	}
+	return nil
 }
 
 func report(err error) int {

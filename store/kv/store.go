@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +30,9 @@ type Store struct {
 	closed   bool
 	closing  chan struct{}
 	sweeping sync.WaitGroup
+	// unwritten is set from a write that the engine did not take until one
+	// that it took.
+	unwritten atomic.Bool
 }
 
 // SweepInterval is how often expired records are given back. They cannot be
@@ -88,9 +92,24 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // Identity implements [store.Store].
 func (s *Store) Identity(ctx context.Context) (string, error) { return s.identity, s.usable(ctx) }
 
-// Ping implements [store.Store].
+// trialSize is how much Ping writes to learn whether an engine takes writes
+// again: several pages, since what was freed may have room for one while the
+// disk is full.
+const trialSize = 64 << 10
+
+// Ping implements [store.Store]. It reads, and after a write that the engine
+// did not take it writes too, and takes that away again: a full disk can be
+// read.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.view(ctx, "pinging the store", func(Tx) error { return nil })
+	const what = "pinging the store"
+	if !s.unwritten.Load() {
+		return s.view(ctx, what, func(Tx) error { return nil })
+	}
+	err := s.update(ctx, what, func(tx Tx) error { return tx.Put(bucketMeta, "trial", make([]byte, trialSize)) })
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, what, func(tx Tx) error { return tx.Delete(bucketMeta, "trial") })
 }
 
 // Nodes implements [store.Store], and so do the others.
@@ -128,7 +147,22 @@ func (s *Store) view(ctx context.Context, what string, work func(Tx) error) erro
 
 // update writes; what says what was attempted.
 func (s *Store) update(ctx context.Context, what string, work func(Tx) error) error {
-	return s.run(ctx, what, s.engine.Update, work)
+	return s.run(ctx, what, s.write, work)
+}
+
+// write remembers whether the engine takes what it is given. What the work
+// itself refuses says nothing about that.
+func (s *Store) write(work func(Tx) error) error {
+	refused := false
+	err := s.engine.Update(func(tx Tx) error {
+		err := work(tx)
+		refused = err != nil
+		return err
+	})
+	if !refused && !errors.Is(err, store.ErrClosed) {
+		s.unwritten.Store(err != nil)
+	}
+	return err
 }
 
 func (s *Store) run(ctx context.Context, what string, transaction func(func(Tx) error) error, work func(Tx) error) error {
