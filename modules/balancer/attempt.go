@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -37,6 +38,9 @@ type attempts struct {
 	trial *trial
 	// last is the target that the request goes to although its breaker is open.
 	last *policy.Meter
+
+	// paid is the node whose budget the request was taken from when it was chosen.
+	paid *policy.Meter
 
 	// writer is where the answer is written, and waits whether it has a
 	// Retry-After of ours.
@@ -103,6 +107,40 @@ func (a *attempts) decide(t *target) []*reverseproxy.Upstream {
 	a.one[0], a.node[0] = upstream, t
 	a.upstreams, a.targets = a.one[:], a.node[:]
 	return a.upstreams
+}
+
+// spend takes the request from the budget of the node that was chosen for it.
+// It tells whether the choice holds: false when nothing was left.
+func (a *attempts) spend(t *target, r *http.Request) bool {
+	if t.node == nil {
+		return true
+	}
+	err := t.node.Spend(r.Context(), r.URL.Path)
+	var refusal *fleet.RefusalError
+	switch {
+	case err == nil:
+		a.paid = t.meter
+		return true
+	case !errors.As(err, &refusal):
+		return true // the caller left: whoever sends the request finds out too
+	}
+	if a.trial != nil && a.trial.target == t {
+		a.trial.giveBack()
+	}
+	if a.last == t.meter {
+		a.last = nil
+	}
+	return false
+}
+
+// hasPaid tells whether the request was taken from the node's budget already,
+// once.
+func (a *attempts) hasPaid(t *target) bool {
+	if a == nil || a.paid != t.meter {
+		return false
+	}
+	a.paid = nil
+	return true
 }
 
 // trial is a place in a half-open breaker that was taken when the node was

@@ -12,17 +12,21 @@ import (
 )
 
 // availableAfter is when the first of the targets, none of which can be asked
-// now, can be, as far as they know. 0: nobody does.
-func availableAfter(targets []*target) (first time.Duration) {
+// now, can be, as far as they know. 0: nobody does. spending is the request
+// when it is taken from the budgets of nodes, else nil.
+func availableAfter(targets []*target, spending *http.Request) (first time.Duration) {
 	for _, t := range targets {
-		if after := t.availableAfter(); after > 0 && (first == 0 || after < first) {
+		if after := t.availableAfter(spending); after > 0 && (first == 0 || after < first) {
 			first = after
 		}
 	}
 	return first
 }
 
-func (t *target) availableAfter() time.Duration {
+func (t *target) availableAfter(spending *http.Request) time.Duration {
+	if after := t.usedUp(spending); after > 0 {
+		return after
+	}
 	if t.node != nil && t.refusal() == fleet.ReasonPaused {
 		return t.node.PausedFor()
 	}

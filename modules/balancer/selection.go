@@ -150,7 +150,7 @@ func (s *Selection) Select(pool reverseproxy.UpstreamPool, r *http.Request, w ht
 		if len(pool) == 0 {
 			targets = a.refusing
 		}
-		a.wait(availableAfter(targets))
+		a.wait(availableAfter(targets, s.transport.spending(r)))
 		return nil
 	}
 	if s.transport == nil { // nobody else will know, should Caddy ask again
@@ -186,14 +186,28 @@ func (s *Selection) align(pool reverseproxy.UpstreamPool) []*target {
 }
 
 // choose returns the index of the target that the request goes to, or -1. pool
-// may be nil, when nothing but the targets' own state decides.
+// may be nil, when nothing but the targets' own state decides. What the node
+// lets us do is spent here: it may turn out to be used up, and then another one
+// is chosen.
 func (s *Selection) choose(pool reverseproxy.UpstreamPool, targets []*target, a *attempts, r *http.Request) int {
+	spending := s.transport.spending(r)
+	for range len(targets) {
+		i := s.pick(pool, targets, a, r, spending)
+		if i < 0 || spending == nil || a.spend(targets[i], r) {
+			return i
+		}
+	}
+	return -1
+}
+
+// pick is choose without spending anything.
+func (s *Selection) pick(pool reverseproxy.UpstreamPool, targets []*target, a *attempts, r, spending *http.Request) int {
 	c := choices.Get().(*choice)
 	defer choices.Put(c)
 	now := time.Now()
 	*c = choice{
 		pool: pool, targets: targets, tried: a, now: sinceEpoch(now), slowStart: s.slowStart,
-		gated: s.transport != nil, peers: s.Peers, trial: -1,
+		gated: s.transport != nil, peers: s.Peers, spending: spending, trial: -1,
 	}
 	i := s.policy.Pick(c, rand.IntN)
 	if i < 0 && a != nil && len(a.tried) > 0 { // better the same again than none
@@ -242,6 +256,8 @@ type choice struct {
 	gated     bool // the transport is ours
 	peers     bool // count what other gateways have in flight
 	trial     int  // a target that waits for a trial request, or -1
+	// spending is the request, when it is taken from the budgets of nodes.
+	spending *http.Request
 	// lastResort: nobody is left but those whose breakers are open.
 	lastResort bool
 }
@@ -270,6 +286,9 @@ func (c *choice) At(i int) (policy.Candidate, bool) {
 		if upstream.Host != nil {
 			inFlight = float64(upstream.NumRequests())
 		}
+	}
+	if t.usedUp(c.spending) > 0 {
+		return policy.Candidate{}, false
 	}
 	if refusal := t.refusal(); refusal != "" {
 		if c.lastResort && refusal == "open" && t.gate != nil && t.gate.LastResort() {

@@ -3,6 +3,7 @@ package balancer
 import (
 	"context"
 	"maps"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,15 @@ func (t *target) refusal() string {
 	default:
 		return ""
 	}
+}
+
+// usedUp is for how long yet the node's budget has nothing for a request, nil
+// for one that spends none.
+func (t *target) usedUp(spending *http.Request) time.Duration {
+	if spending == nil || t.node == nil {
+		return 0
+	}
+	return t.node.UsedUp(spending.URL.Path)
 }
 
 // How a request was chosen to go to a target.

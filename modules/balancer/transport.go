@@ -155,7 +155,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	f := &flight{ctx: ctx, target: to, ticket: ticket, start: start}
 	a.goOn()
-	response, err := t.send(req, f)
+	response, err := t.send(req, f, a)
 	if err != nil {
 		f.failed(err)
 		a.refused(f.refusal)
@@ -169,7 +169,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // send hands the request to the inner transport, or to the node's own.
-func (t *Transport) send(req *http.Request, f *flight) (*http.Response, error) {
+func (t *Transport) send(req *http.Request, f *flight, a *attempts) (*http.Response, error) {
 	sent := false
 	defer func() {
 		if !sent { // the inner transport panicked
@@ -179,7 +179,13 @@ func (t *Transport) send(req *http.Request, f *flight) (*http.Response, error) {
 	inner, foreign := t.inner, false
 	if node := f.target.node; node != nil {
 		var err error
-		if req, err = node.Direct(req, t.Credentials, t.keepHost); err != nil {
+		if t.Credentials && !a.hasPaid(f.target) {
+			err = node.Spend(f.ctx, req.URL.Path)
+		}
+		if err == nil {
+			req, err = node.Direct(req, t.Credentials, t.keepHost)
+		}
+		if err != nil {
 			f.cancel()
 			sent, f.refusal = true, err
 			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(err))
@@ -199,6 +205,15 @@ func (t *Transport) send(req *http.Request, f *flight) (*http.Response, error) {
 		err = markDialling(err)
 	}
 	return response, err
+}
+
+// spending is the request when it is taken from the budgets of nodes, which
+// those that go in the gateway's name are; else nil.
+func (t *Transport) spending(r *http.Request) *http.Request {
+	if t == nil || !t.Credentials {
+		return nil
+	}
+	return r
 }
 
 // markDialling marks what happened before anything was sent, as Caddy's own

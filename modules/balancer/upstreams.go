@@ -112,10 +112,11 @@ func (u *Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, err
 		}
 		return a.decide(targets[i]), nil
 	}
+	spending := u.transport.spending(r)
 	values := make([]reverseproxy.Upstream, len(targets)) // Caddy writes into them
 	a.upstreams, a.targets, a.decided = make([]*reverseproxy.Upstream, 0, len(targets)), make([]*target, 0, len(targets)), false
 	for i, t := range targets {
-		if t.refusal() == "" {
+		if t.refusal() == "" && t.usedUp(spending) == 0 {
 			values[i].Dial = t.dial
 			a.upstreams, a.targets = append(a.upstreams, &values[i]), append(a.targets, t)
 		}

@@ -73,6 +73,7 @@ type allowance struct {
 	limiter *limiter.Limiter
 	budget  *Budget  // the operator's
 	dialect Budgeted // when the operator says nothing
+	used    *usedUp  // nil: nobody asks
 }
 
 func (a *allowance) current() *Budget {
@@ -85,14 +86,17 @@ func (a *allowance) current() *Budget {
 // budgetPrefix begins the keys of budgets; no policy of callers has a slash.
 const budgetPrefix = "budget/"
 
-// spend takes one call to the path from the node's budget, or returns a
+// Spend takes one call to a path of the node from its budget, or returns a
 // [*RefusalError] that says when the next one fits. All gateways of a store
-// spend one budget; while the store is lost each has its share.
-func (n *Node) spend(ctx context.Context, path string) error {
+// spend one budget; while the store is lost each has its share. The path is
+// what stands behind the node's URL, without what is behind a question mark. It asks the store when what
+// this gateway has leased does not do, until ctx ends.
+func (n *Node) Spend(ctx context.Context, path string) error {
 	budget := n.allowance.current()
 	if budget == nil {
 		return nil
 	}
+	path = budget.of(path)
 	var buffer [limiter.MaxKey]byte
 	key := append(buffer[:0], budgetPrefix...)
 	key = append(key, n.Slug...)
@@ -104,7 +108,6 @@ func (n *Node) spend(ctx context.Context, path string) error {
 		key = strconv.AppendInt(key, n.ID, 10)
 	}
 	if budget.perPath {
-		path, _, _ = strings.Cut(path, "?")
 		key = append(append(key, ' '), path...)
 	}
 	charges := [1]limiter.Charge{{Policy: budget.policy, Key: limiter.ShortenKey(key, begin), Cost: 1}}
@@ -112,12 +115,36 @@ func (n *Node) spend(ctx context.Context, path string) error {
 	switch n.allowance.limiter.Take(ctx, charges[:], states[:], limiter.Local) {
 	case limiter.Refused:
 		n.gate.member.spent.Add(1)
-		return &RefusalError{Reason: ReasonBudget, RetryAfter: max(states[0].RetryAfter, time.Millisecond)}
+		after := max(states[0].RetryAfter, time.Millisecond)
+		n.allowance.used.note(path, time.Now().Add(after))
+		return &RefusalError{Reason: ReasonBudget, RetryAfter: after}
 	case limiter.Left:
 		return ctx.Err()
 	default:
 		return nil
 	}
+}
+
+// of is what of a path the budget counts by: nothing when all paths share it.
+func (b *Budget) of(path string) string {
+	if !b.perPath {
+		return ""
+	}
+	path, _, _ = strings.Cut(path, "?")
+	return path
+}
+
+// UsedUp is for how long yet the node's budget has no call to the path, as far
+// as this gateway was told when it last asked. 0: there may be one.
+func (n *Node) UsedUp(path string) time.Duration {
+	if !n.allowance.used.any() {
+		return 0
+	}
+	budget := n.allowance.current()
+	if budget == nil {
+		return 0
+	}
+	return n.allowance.used.left(budget.of(path))
 }
 
 // obey pauses the member for as long as a throttling answer asks for.

@@ -214,7 +214,7 @@ func (c *caller) Do(ctx context.Context, request *Request) (*Response, error) {
 		return nil, err
 	}
 	if c.kind != kindProbe {
-		if err := c.node.spend(ctx, request.Path); err != nil {
+		if err := c.node.Spend(ctx, request.Path); err != nil {
 			return nil, err
 		}
 	}

@@ -44,6 +44,8 @@ func (a *App) Distribute(n int, capabilities ...string) Distribution {
 			reason = "capability"
 		case reason == errRefusedBulkhead.Reason: // busy for a moment
 			reason = ""
+		case reason == "" && node.UsedUp("") > 0: // a budget that all paths share
+			reason = ReasonBudget
 		case reason == "" && node.Breaker().State == breaker.HalfOpen && node.Breaker().Share == 0:
 			reason = string(breaker.HalfOpen)
 		}

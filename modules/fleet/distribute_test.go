@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"math"
 	"testing"
 
@@ -53,6 +54,16 @@ func TestDistribute(t *testing.T) {
 	}
 	if d := f.app.Distribute(5, "nobody"); d.Count != 0 || len(d.Nodes) != 0 || len(d.LeftOut) != 5 {
 		t.Errorf("nobody can have any: %+v", d)
+	}
+	// a budget that all paths share, and nothing is left of it
+	f2 := run(t, "node limited http://127.0.0.1:1 {\n budget 1 1h\n}\nnode paths http://127.0.0.1:2 {\n budget 1 1h per_path\n}")
+	for _, slug := range []string{"limited", "paths"} {
+		if err := errors.Join(f2.node(slug).Spend(t.Context(), "/x"), f2.node(slug).Spend(t.Context(), "/x")); err == nil {
+			t.Errorf("%s: nothing is used up", slug)
+		}
+	}
+	if d := f2.app.Distribute(4); len(d.LeftOut) != 1 || d.LeftOut[0] != (LeftOutNode{"limited", ReasonBudget}) || d.Count != 4 {
+		t.Errorf("without budget: %+v", d)
 	}
 	// from open through trial calls, which are no place for a batch
 	if err := f.node("broken").Gate().Force("auto", "", "", 0); err != nil {

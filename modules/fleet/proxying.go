@@ -108,7 +108,8 @@ var callerCredentials = []string{"Authorization", "X-Node-Token", "X-Api-Key"}
 // Direct points a proxied request at the node: its scheme, the path of its URL
 // before the request's, its header_up, for https its name as the Host unless
 // keepHost is set, and with credentials what proves the gateway to the node in
-// place of what the caller sent. The request's header and URL are shared with
+// place of what the caller sent: such a call is to be taken from the node's
+// budget first ([Node.Spend]). The request's header and URL are shared with
 // other attempts, so those that must change are copied; and Caddy logs the
 // request that it handed over, so what is the node's alone is in a copy.
 func (n *Node) Direct(req *http.Request, credentials, keepHost bool) (*http.Request, error) {
@@ -120,9 +121,6 @@ func (n *Node) Direct(req *http.Request, credentials, keepHost bool) (*http.Requ
 			}
 			if n.unnumbered() {
 				return nil, &RefusalError{Reason: "unnumbered"}
-			}
-			if err := n.spend(req.Context(), n.URL.Path+req.URL.Path); err != nil {
-				return nil, err
 			}
 			if err := n.credential.apply(header, TokenBoth, n); err != nil {
 				return nil, err

@@ -210,7 +210,7 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 		return fmt.Errorf("dialect %s: the module is not a dialect", inline.Dialect)
 	}
 	n.dialect = dialect
-	n.allowance.limiter, n.elsewhere = app.shared.limiter, app.PeersInFlight
+	n.allowance.limiter, n.allowance.used, n.elsewhere = app.shared.limiter, new(usedUp), app.PeersInFlight
 	if n.allowance.budget, err = config.Budget.load(); err != nil {
 		return err
 	}
