@@ -17,7 +17,8 @@ type flight struct {
 	ctx    context.Context
 	target *target
 	ticket fleet.Ticket
-	signed bool // the gateway's credentials went along
+	header fleet.Answer // what the ticket became
+	signed bool         // the gateway's credentials went along
 	start  time.Time
 	upload upload
 	answer download
@@ -65,7 +66,7 @@ func (f *flight) failed(err error) {
 func (f *flight) answered(response *http.Response) bool {
 	now := time.Now()
 	result := fleet.ResultOfResponse(response, f.latency(now))
-	f.ticket.Answered(result, f.signed)
+	f.header = f.ticket.Answered(result, f.signed)
 	failed := false
 	switch result.Outcome {
 	case fleet.OutcomeOK:
@@ -95,7 +96,7 @@ func (f *flight) answered(response *http.Response) bool {
 // end gives the place back, once.
 func (f *flight) end() {
 	if !f.ended.Swap(true) {
-		f.ticket.End()
+		f.header.End()
 	}
 }
 
@@ -109,7 +110,7 @@ func (f *flight) broke(err error) {
 	if f.ended.Swap(true) {
 		return
 	}
-	f.ticket.Broke(fleet.ResultOfError(f.ctx, err, 0))
+	f.header.Broke(fleet.ResultOfError(f.ctx, err, 0))
 	f.target.meter.Failure(sinceEpoch(time.Now()), 0, 0)
 }
 

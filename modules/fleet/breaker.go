@@ -70,6 +70,22 @@ type trial struct {
 	number     uint64 // of the opening
 	owner      string // in the store, or empty
 	generation uint64
+
+	hold, settle  *time.Timer
+	left, decided atomic.Bool
+}
+
+// leave gives the place to the next trial, once.
+func (t *trial) leave() {
+	if !t.left.Swap(true) {
+		t.opening.running.Add(-1)
+	}
+}
+
+// end is leave of a trial that is over.
+func (t *trial) end() {
+	t.hold.Stop()
+	t.leave()
 }
 
 // circuits is what the breakers of one federation have in common.
@@ -199,7 +215,8 @@ func (c *circuit) ignored(g *Gate, e *era) bool {
 const (
 	trialClaimTimeout = 100 * time.Millisecond // of asking the store
 	trialDenied       = 100 * time.Millisecond // until asking again
-	trialHold         = 15 * time.Second       // until another gateway may try
+	trialHold         = 15 * time.Second       // until another call may be the trial, here or elsewhere
+	trialAnswer       = time.Second            // until an answer that goes on has passed
 )
 
 // claim takes one of the trial calls that the whole federation has, or
@@ -216,6 +233,7 @@ func (c *circuit) claim(ctx context.Context, e *era, r *breaker.Rules, start tim
 	}
 	t := &trial{opening: o, number: e.state.Opens}
 	if c.claimShared(ctx, e, r, t) {
+		t.hold = time.AfterFunc(trialHold, t.leave) // whoever waits for an answer may wait without end
 		return t
 	}
 	o.running.Add(-1)
@@ -261,6 +279,9 @@ func (c *circuit) claimShared(ctx context.Context, e *era, r *breaker.Rules, t *
 func (c *circuit) finish(t *Ticket, r *Result) {
 	verdict, rules := t.gate.verdict(r), t.gate.rules
 	slow := rules.Slow(r.Latency)
+	if verdict == breaker.Success && r.begun {
+		verdict = breaker.Begun
+	}
 	if t.trial != nil {
 		c.finishTrial(t, r, verdict, slow)
 		return
@@ -269,8 +290,13 @@ func (c *circuit) finish(t *Ticket, r *Result) {
 		return
 	}
 	at := t.start + r.Latency
-	if verdict == breaker.Success && !slow {
+	switch {
+	case slow:
+	case verdict == breaker.Success:
 		t.era.window.Success(rules, at)
+		return
+	case verdict == breaker.Begun:
+		t.era.window.Begin(rules, at)
 		return
 	}
 	if r.RetryAfter > 0 {

@@ -70,10 +70,13 @@ func (c *circuit) vote(open func(breaker.State, time.Time) (breaker.State, bool)
 // finishTrial lets a trial call decide.
 func (c *circuit) finishTrial(t *Ticket, r *Result, verdict breaker.Verdict, slow bool) {
 	try, rules := t.trial, t.gate.rules
-	defer try.opening.running.Add(-1)
+	defer try.end()
 	if verdict == breaker.Neutral {
 		c.giveBack(try)
 		return
+	}
+	if verdict == breaker.Begun {
+		verdict = breaker.Success
 	}
 	if verdict == breaker.Success && !slow {
 		_ = t.era.gate.Run(func() error { return nil })

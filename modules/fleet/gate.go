@@ -28,6 +28,9 @@ import (
 //	} else {
 //		ticket.Done(fleet.ResultOfResponse(response, time.Since(start)))
 //	}
+//
+// Where the answer is passed on while it comes, [Ticket.Answered] stands in
+// place of Done.
 type Gate struct {
 	member      *member
 	rules       *breaker.Rules // nil: no breaker
@@ -38,8 +41,8 @@ type Gate struct {
 	limits func() bool
 }
 
-// Ticket is one call that was let through. Its Done must be called exactly
-// once. A zero ticket is good for nothing, and its Done does nothing.
+// Ticket is one call that was let through. Its Done, Answered or Cancel must be
+// called exactly once. A zero ticket is good for nothing, and its Done does nothing.
 type Ticket struct {
 	gate  *Gate
 	era   *era   // nil: the breaker does not count this call
@@ -64,6 +67,8 @@ type Result struct {
 	// Reason says in words, fit for strangers, why a call failed that says
 	// something against the node.
 	Reason string
+
+	begun bool // the answer goes on
 }
 
 // bad tells whether the call says something against the node.
@@ -209,7 +214,7 @@ func (t Ticket) Cancel() {
 	}
 	t.gate.member.load.inFlight.Add(-1)
 	if t.trial != nil {
-		t.trial.opening.running.Add(-1)
+		t.trial.end()
 		t.gate.member.circuit.giveBack(t.trial)
 	}
 }

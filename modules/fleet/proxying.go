@@ -11,26 +11,58 @@ import (
 // What follows is for requests that are proxied to a node: the client's own,
 // with a body that is still being read when the verdict is known.
 
-// Answered gives the verdict on a call by the header of its answer. The call
-// keeps its place in the bulkhead until [Ticket.End] or [Ticket.Broke], one of
-// which must follow, once. r.Latency may leave out what was not the node's time.
+// Answer is a call of which the header of the answer has come. Its End or its
+// Broke must be called exactly once; until then it keeps its place in the
+// bulkhead. Both of a zero answer do nothing.
+type Answer struct {
+	gate    *Gate
+	era     *era
+	trial   *trial        // nil: none, or decided by the header
+	at      time.Duration // when the header came
+	latency time.Duration
+	outcome Outcome
+	well    bool // the header says nothing against the node
+}
+
+// Answered takes note of a call by the header of its answer. One that fails is
+// judged now, one that goes well counts as such for the breaker until it breaks
+// off, and for the accounts when it has ended. A trial call has gone well when
+// its answer has ended, has changed its protocol, or goes on for a second.
+// r.Latency may leave out what was not the node's time.
+//
 // signed tells whether the call was made in the gateway's name ([Node.Direct]
 // with credentials): then a Retry-After is meant for the gateway and pauses the
 // node, else it is for the one client whose request it was, and so is a 429
 // ([OfCaller]), which then says no more against the node than another 4xx.
-func (t Ticket) Answered(r Result, signed bool) {
+func (t Ticket) Answered(r Result, signed bool) Answer {
 	if t.gate == nil {
-		return
+		return Answer{}
 	}
 	if signed {
 		t.gate.member.obey(&r)
 	}
-	t.gate.member.load.record(r.Outcome, r.Latency)
-	if OfCaller(r.Status, signed) {
-		r.Outcome, r.RetryAfter, r.Reason = OutcomeNeutral, 0, ""
+	a := Answer{
+		gate: t.gate, era: t.era, at: time.Since(epoch), latency: r.Latency, outcome: r.Outcome,
+		well: r.Outcome == OutcomeOK || r.Outcome == OutcomeNeutral,
 	}
-	t.gate.member.history.note(&r, time.Since(epoch))
-	t.judge(r)
+	if !a.well {
+		t.gate.member.load.record(r.Outcome, r.Latency)
+		if OfCaller(r.Status, signed) {
+			r.Outcome, r.RetryAfter, r.Reason = OutcomeNeutral, 0, ""
+		}
+		t.gate.member.history.note(&r, a.at)
+	}
+	switch {
+	case t.era == nil:
+	case t.trial != nil && a.well && r.Status != http.StatusSwitchingProtocols:
+		a.trial = t.trial
+		passed := a
+		t.trial.settle = time.AfterFunc(trialAnswer, func() { passed.decide(r) })
+	default:
+		r.begun = a.well
+		a.judge(t.trial, r)
+	}
+	return a
 }
 
 // OfCaller tells whether a refusal is about the caller of a proxied request and
@@ -39,31 +71,63 @@ func (t Ticket) Answered(r Result, signed bool) {
 // node from all others.
 func OfCaller(status int, signed bool) bool { return !signed && status == http.StatusTooManyRequests }
 
-// End is the end of a call that was answered.
-func (t Ticket) End() {
-	if t.gate != nil {
-		t.gate.member.load.leave()
-	}
-}
-
-// Broke is the end of a call whose answer broke off, which is a failure beside
-// the verdict on its header.
-func (t Ticket) Broke(r Result) {
-	if t.gate == nil {
+// End is the end of the answer.
+func (a Answer) End() {
+	if a.gate == nil {
 		return
 	}
-	t.gate.member.load.end(r.Outcome, r.Latency)
-	t.gate.member.history.note(&r, time.Since(epoch))
-	t.trial = nil // decided by the header
-	t.judge(r)
+	m := a.gate.member
+	m.load.leave()
+	if !a.well {
+		return
+	}
+	r := Result{Outcome: a.outcome, Latency: a.latency, Status: http.StatusOK}
+	m.load.record(r.Outcome, r.Latency)
+	m.history.note(&r, time.Since(epoch))
+	switch {
+	case a.trial != nil:
+		a.trial.settle.Stop()
+		a.decide(r)
+	case a.era != nil:
+		a.era.window.Ended()
+	}
 }
 
-// judge gives the breaker a verdict of this moment.
-func (t Ticket) judge(r Result) {
-	if t.era != nil {
-		t.start = time.Since(epoch) - r.Latency
-		t.gate.member.circuit.finish(&t, &r)
+// Broke is the end of an answer that broke off: a failure in place of what the
+// header said.
+func (a Answer) Broke(r Result) {
+	if a.gate == nil {
+		return
 	}
+	m := a.gate.member
+	m.load.leave()
+	if !a.well { // the call has failed already
+		return
+	}
+	now := time.Since(epoch)
+	m.load.record(r.Outcome, r.Latency)
+	m.history.note(&r, now)
+	switch {
+	case a.trial != nil:
+		a.trial.settle.Stop()
+		a.decide(r)
+	case a.era != nil && m.circuit.era.Load() == a.era:
+		a.era.window.Retract(a.gate.rules, a.at, a.gate.rules.Slow(a.latency))
+		a.at = now
+		a.judge(nil, r)
+	}
+}
+
+// decide ends a trial, once.
+func (a Answer) decide(r Result) {
+	if !a.trial.decided.Swap(true) {
+		a.judge(a.trial, r)
+	}
+}
+
+// judge gives the breaker a verdict of the moment a.at.
+func (a Answer) judge(t *trial, r Result) {
+	a.gate.member.circuit.finish(&Ticket{gate: a.gate, era: a.era, trial: t, start: a.at - r.Latency}, &r)
 }
 
 // LastResort tells whether a call may go here although the breaker is open:

@@ -105,14 +105,13 @@ func TestAProxiedCallKeepsItsPlace(t *testing.T) {
 		return ticket
 	}
 	ticket := admit()
-	ticket.Answered(Result{Outcome: OutcomeOK, Status: 200, Latency: time.Millisecond}, false)
+	answer := ticket.Answered(Result{Outcome: OutcomeOK, Status: 200, Latency: time.Millisecond}, false)
 	if _, err := gate.Admit(t.Context(), time.Now()); err == nil || gate.InFlight() != 1 {
 		t.Errorf("after the header: %v, %d in flight", err, gate.InFlight())
 	}
-	ticket.End()
+	answer.End()
 	for range 2 { // answers that break off open the breaker, in spite of their headers
-		ticket = admit()
-		ticket.Broke(Result{Outcome: OutcomeHard})
+		admit().Answered(fine, false).Broke(hard)
 	}
 	if gate.InFlight() != 0 || gate.Refusal() != "open" {
 		t.Errorf("%d in flight, refusal %q", gate.InFlight(), gate.Refusal())
@@ -125,8 +124,7 @@ func TestAProxiedCallKeepsItsPlace(t *testing.T) {
 	if _, err := gate.AdmitLastResort(time.Now()); err == nil {
 		t.Error("the bulkhead does not hold")
 	}
-	ticket.Answered(Result{Outcome: OutcomeOK, Status: 200}, false)
-	ticket.End()
+	ticket.Answered(Result{Outcome: OutcomeOK, Status: 200}, false).End()
 	if err := gate.Force("open", "", "", 0); err != nil {
 		t.Fatal(err)
 	}
@@ -134,9 +132,8 @@ func TestAProxiedCallKeepsItsPlace(t *testing.T) {
 		t.Errorf("forced open: %v, %d in flight", err, gate.InFlight())
 	}
 	var none Ticket
-	none.Answered(Result{}, false)
-	none.Broke(Result{})
-	none.End()
+	none.Answered(Result{}, false).End()
+	Answer{}.Broke(Result{})
 }
 
 // TestProxiedCallsAreInTheLastHour, with the reason of the last that failed.
@@ -151,8 +148,7 @@ func TestProxiedCallsAreInTheLastHour(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ticket.Answered(r, false)
-		ticket.End()
+		ticket.Answered(r, false).End()
 	}
 	recent := n.Recent()
 	if recent.Calls != 2 || recent.Failed != 1 || recent.Latency == nil || recent.Latency.P50 < 39 || recent.Latency.P50 > 41 ||
@@ -163,9 +159,8 @@ func TestProxiedCallsAreInTheLastHour(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticket.Answered(ResultOfResponse(&http.Response{StatusCode: 200}, time.Millisecond), false)
-	ticket.Broke(ResultOfError(t.Context(), io.ErrUnexpectedEOF, 0))
-	if recent := n.Recent(); recent.Failed != 2 || recent.LastError.Reason != "the node closed the connection before the answer was complete" {
+	ticket.Answered(ResultOfResponse(&http.Response{StatusCode: 200}, time.Millisecond), false).Broke(ResultOfError(t.Context(), io.ErrUnexpectedEOF, 0))
+	if recent := n.Recent(); recent.Calls != 3 || recent.Failed != 2 || recent.LastError.Reason != "the node closed the connection before the answer was complete" {
 		t.Errorf("%+v", recent)
 	}
 }

@@ -15,6 +15,8 @@ const (
 	Neutral Verdict = iota
 	// Success is an answer, whatever it says.
 	Success
+	// Begun is a success so far: an answer of which the header has come.
+	Begun
 	// Failure counts for the ratio, and ends no row of hard failures.
 	Failure
 	// Hard is a node that could not be reached or gave up: it counts for the
@@ -52,7 +54,9 @@ type Window struct {
 	// fast holds the successes of each bucket: its tick in the upper half of
 	// the word, the count in the lower one, so that one swap clears a bucket.
 	fast [Buckets]atomic.Uint64
-	row  atomic.Int64 // hard failures in a row
+	// row is how many hard failures there were in a row. Below 0 it would be
+	// over, had an answer that has begun also ended.
+	row atomic.Int64
 
 	mu   sync.Mutex
 	slow [Buckets]bucket
@@ -79,6 +83,70 @@ func (r *Rules) tick(at time.Duration) uint32 {
 
 // Success counts a call that went well and was not slow.
 func (w *Window) Success(r *Rules, at time.Duration) {
+	w.succeed(r, at)
+	if w.row.Load() != 0 {
+		w.row.Store(0)
+	}
+}
+
+// Begin counts a call that goes well so far and was not slow. What comes of it
+// is told by [Window.Ended], or by [Window.Retract] and [Window.Record].
+func (w *Window) Begin(r *Rules, at time.Duration) {
+	w.succeed(r, at)
+	w.suspend()
+}
+
+// Ended tells that an answer that had begun has come to its end.
+func (w *Window) Ended() {
+	if row := w.row.Load(); row < 0 {
+		w.row.CompareAndSwap(row, 0)
+	}
+}
+
+// Retract takes back what was counted at a time of an answer that had begun
+// well, and broke off.
+func (w *Window) Retract(r *Rules, at time.Duration, slow bool) {
+	if row := w.row.Load(); row < 0 {
+		w.row.CompareAndSwap(row, -row)
+	}
+	tick := r.tick(at)
+	if slow {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if b := &w.slow[tick%Buckets]; b.tick == tick && b.total > b.failed && b.late > 0 {
+			b.total--
+			b.late--
+		}
+		return
+	}
+	count := &w.fast[tick%Buckets]
+	for {
+		was := count.Load()
+		if uint32(was>>32) != tick || uint32(was) == 0 || count.CompareAndSwap(was, was-1) {
+			return
+		}
+	}
+}
+
+// suspend ends a row of failures for as long as nothing breaks off.
+func (w *Window) suspend() {
+	if row := w.row.Load(); row > 0 {
+		w.row.CompareAndSwap(row, -row)
+	}
+}
+
+// fail makes the row one longer. An answer that has begun and not broken off
+// has ended the one before.
+func (w *Window) fail() int64 {
+	for {
+		row := w.row.Load()
+		if next := max(row, 0) + 1; w.row.CompareAndSwap(row, next) {
+			return next
+		}
+	}
+}
+
+func (w *Window) succeed(r *Rules, at time.Duration) {
 	tick := r.tick(at)
 	count := &w.fast[tick%Buckets]
 	for {
@@ -90,9 +158,6 @@ func (w *Window) Success(r *Rules, at time.Duration) {
 		if count.CompareAndSwap(was, uint64(tick)<<32|1) {
 			break
 		}
-	}
-	if w.row.Load() != 0 {
-		w.row.Store(0)
 	}
 }
 
@@ -109,9 +174,12 @@ func (w *Window) Record(r *Rules, at time.Duration, verdict Verdict, slow, refus
 	switch verdict {
 	case Success:
 		w.row.Store(0)
+	case Begun:
+		w.suspend()
 	case Hard:
-		row = w.row.Add(1)
+		row = w.fail()
 	}
+	failed := verdict == Failure || verdict == Hard
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := &w.slow[tick%Buckets]
@@ -119,7 +187,7 @@ func (w *Window) Record(r *Rules, at time.Duration, verdict Verdict, slow, refus
 		*b = bucket{tick: tick}
 	}
 	b.total++
-	if verdict != Success {
+	if failed {
 		b.failed++
 	}
 	if slow {
@@ -135,7 +203,7 @@ func (w *Window) Record(r *Rules, at time.Duration, verdict Verdict, slow, refus
 	if counts.Total < max(r.MinRequests, 1) {
 		return nil
 	}
-	if r.FailureRatio > 0 && verdict != Success && float64(counts.Failed) >= r.FailureRatio*float64(counts.Total) {
+	if r.FailureRatio > 0 && failed && float64(counts.Failed) >= r.FailureRatio*float64(counts.Total) {
 		return &Trip{CauseFailureRatio, fmt.Sprintf("%d of %d calls failed", counts.Failed, counts.Total)}
 	}
 	if r.SlowRatio > 0 && slow && float64(counts.Slow) >= r.SlowRatio*float64(counts.Total) {
@@ -145,7 +213,7 @@ func (w *Window) Record(r *Rules, at time.Duration, verdict Verdict, slow, refus
 }
 
 // Row is how many hard failures there were since the last success.
-func (w *Window) Row() int { return int(w.row.Load()) }
+func (w *Window) Row() int { return int(max(w.row.Load(), 0)) }
 
 // Counts is what the window holds now.
 func (w *Window) Counts(r *Rules, at time.Duration) Counts {
@@ -155,7 +223,7 @@ func (w *Window) Counts(r *Rules, at time.Duration) Counts {
 }
 
 func (w *Window) count(now uint32) Counts {
-	counts := Counts{Row: int(w.row.Load())}
+	counts := Counts{Row: w.Row()}
 	for i := range Buckets {
 		if fast := w.fast[i].Load(); now-uint32(fast>>32) < Buckets {
 			counts.Total += int(uint32(fast))
