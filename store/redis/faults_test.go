@@ -239,3 +239,26 @@ func TestACallerWhoLeavesShutsNoGate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A server that wants a password for a while is used again when it wants none,
+// over the connections that were made meanwhile too: HELLO alone asks of them
+// that they have proved themselves.
+func TestAPasswordThatIsTakenBack(t *testing.T) {
+	server := redistest.Start(t)
+	s := must(t, settings{Addresses: []string{server.Addr}})
+	if err := useAll(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	server.Do("CONFIG", "SET", "requirepass", "hunter2")
+	server.As("default", "hunter2")
+	server.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	redistest.Eventually(t, "the store wants a password", func() bool {
+		err := take(t.Context(), s)
+		return errors.Is(err, store.ErrUnavailable) && strings.Contains(err.Error(), "wants a password") && !s.allOpen()
+	})
+	kept := s.client.PoolStats().TotalConns
+	redistest.Eventually(t, "the keeper has tried", func() bool { return s.client.PoolStats().Hits > kept })
+	isDown(t, s, "redis wants a password")
+	server.Do("CONFIG", "SET", "requirepass", "")
+	recovers(t, s, time.Now())
+}

@@ -24,9 +24,7 @@ func (s *Store) handshake(ctx context.Context, g *gate) error {
 	if cluster, ok := s.client.(*goredis.ClusterClient); ok {
 		cluster.ReloadState(ctx) // a node of it may be gone
 	}
-	hello := goredis.NewSliceCmd(ctx, "hello", 2) // Redis before 6.2 wants the protocol said
-	_ = s.client.Process(ctx, once{hello})
-	reply, err := hello.Result()
+	reply, err := s.hello(ctx)
 	if err != nil && strings.Contains(err.Error(), "cluster support disabled") {
 		return errNoCluster
 	}
@@ -53,6 +51,22 @@ func (s *Store) handshake(ctx context.Context, g *gate) error {
 		return nil
 	}
 	return s.introduce(ctx)
+}
+
+// hello asks the server what it is.
+func (s *Store) hello(ctx context.Context) ([]any, error) {
+	hello := goredis.NewSliceCmd(ctx, "hello", 2) // Redis before 6.2 wants the protocol said
+	_ = s.client.Process(ctx, once{hello})
+	if code(hello.Err()) != "NOAUTH" || s.settings.Password != "" {
+		return hello.Result()
+	}
+	// a connection made while the server wanted a password may be used when it
+	// wants none any more, but HELLO wants one all the same: any will do then
+	again := goredis.NewSliceCmd(ctx, "hello", 2, "auth", "default", "none")
+	if _ = s.client.Process(ctx, once{again}); again.Err() == nil {
+		return again.Result()
+	}
+	return hello.Result()
 }
 
 const errNoCluster = refusal("the server is not a node of a Cluster: give one url, or set master_name for Sentinels")
