@@ -159,6 +159,9 @@ func (b *cheapest) offer(index int, cost float64, random func(int) int) {
 // nodes away, all 16 miss once in 65,536 times.
 const drawTries = 16
 
+// rampGrain is how finely a ramp decides.
+const rampGrain = 1 << 16
+
 // draw returns a random node that may be chosen, other than one, if it finds
 // one soon.
 func draw(nodes Candidates, random func(int) int, other int) (Candidate, int, bool) {
@@ -180,14 +183,13 @@ type Random struct{}
 // Pick implements [Policy].
 func (Random) Pick(nodes Candidates, random func(int) int) int {
 	// a node that starts slowly is refused as often as its ramp says
-	const grain = 1 << 16
 	if nodes.Len() == 0 {
 		return -1
 	}
 	for range drawTries {
 		i := random(nodes.Len())
 		c, ok := nodes.At(i)
-		if ok && (c.Ramp >= 1 || float64(random(grain)) < c.Ramp*grain) {
+		if ok && (c.Ramp >= 1 || float64(random(rampGrain)) < c.Ramp*rampGrain) {
 			return i
 		}
 	}

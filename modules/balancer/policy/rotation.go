@@ -19,6 +19,9 @@ import (
 // divisor with it, so that every turn is taken once and a node's turns are as
 // far apart as they can be (the three-distance theorem; Knuth, TAOCP volume 3,
 // section 6.4).
+//
+// A node that starts slowly lets some of its turns pass, chosen at random, for
+// as long as others have come further than it has.
 type Rotation struct {
 	// Weighted takes the nodes' weights into account. Default: all alike.
 	Weighted bool
@@ -35,11 +38,13 @@ type round struct {
 // Pick implements [Policy].
 func (r *Rotation) Pick(nodes Candidates, random func(n int) int) int {
 	total, divisor, alike, count, set := uint64(0), uint64(0), true, uint64(0), uint64(fnvOffset)
+	full := 0.0 // nodes that all start slowly are even: the others' ramp is measured by the highest
 	for i := range nodes.Len() {
 		c, ok := nodes.At(i)
 		if !ok {
 			continue
 		}
+		full = max(full, c.Ramp)
 		turns := r.turns(c)
 		if count > 0 && turns*count != total {
 			alike = false
@@ -53,8 +58,31 @@ func (r *Rotation) Pick(nodes Candidates, random func(n int) int) int {
 	if total == 0 {
 		return -1
 	}
-	turn := r.next(set, total/divisor, alike, random)
+	turn := r.round(set, total/divisor, alike, random)
 	last := -1
+	for range drawTries {
+		var c Candidate
+		if c, last = r.at(nodes, turn.next(), divisor); last < 0 {
+			return last
+		}
+		// a node that starts slowly lets as many of its turns pass as its ramp
+		// says, so that the others go on in theirs while it rises
+		if c.Ramp >= full || float64(random(rampGrain)) < c.Ramp/full*rampGrain {
+			return last
+		}
+	}
+	for k := range nodes.Len() { // the next with its full share
+		i := (last + 1 + k) % nodes.Len()
+		if c, ok := nodes.At(i); ok && c.Ramp >= full {
+			return i
+		}
+	}
+	return last
+}
+
+// at returns the node that has a turn of the round.
+func (r *Rotation) at(nodes Candidates, turn, divisor uint64) (Candidate, int) {
+	last, lastIndex := Candidate{}, -1
 	for i := range nodes.Len() {
 		c, ok := nodes.At(i)
 		if !ok {
@@ -62,12 +90,12 @@ func (r *Rotation) Pick(nodes Candidates, random func(n int) int) int {
 		}
 		turns := r.turns(c) / divisor
 		if turn < turns {
-			return i
+			return c, i
 		}
 		// what a node lost between the two passes is the last one's
-		turn, last = turn-turns, i
+		turn, last, lastIndex = turn-turns, c, i
 	}
-	return last
+	return last, lastIndex
 }
 
 // FNV-1a, over words, to tell sets of nodes apart.
@@ -76,21 +104,30 @@ const (
 	fnvPrime  = 0x100000001b3
 )
 
-// next takes the next turn of a set of nodes.
-func (r *Rotation) next(set, length uint64, alike bool, random func(n int) int) uint64 {
+// round returns the turns of a set of nodes.
+func (r *Rotation) round(set, length uint64, alike bool, random func(n int) int) *round {
 	slot := &r.rounds[(set>>32^set)%uint64(len(r.rounds))]
-	now := slot.Load()
-	if now == nil || now.set != set || now.length != length {
-		now = &round{set: set, length: length, step: 1}
+	for {
+		now := slot.Load()
+		if now != nil && now.set == set && now.length == length {
+			return now
+		}
+		fresh := &round{set: set, length: length, step: 1}
 		if !alike {
-			now.step = goldenStep(length)
+			fresh.step = goldenStep(length)
 		}
 		// from anywhere: gateways that start together must not walk in step
-		now.turn.Store(uint64(random(int(min(length, math.MaxInt32)))))
-		slot.Store(now)
+		fresh.turn.Store(uint64(random(int(min(length, math.MaxInt32)))))
+		if slot.CompareAndSwap(now, fresh) { // else somebody else has begun
+			return fresh
+		}
 	}
-	high, low := bits.Mul64((now.turn.Add(1)-1)%length, now.step)
-	return bits.Rem64(high, low, length)
+}
+
+// next takes the next turn.
+func (r *round) next() uint64 {
+	high, low := bits.Mul64((r.turn.Add(1)-1)%r.length, r.step)
+	return bits.Rem64(high, low, r.length)
 }
 
 // grain is how finely weights are told apart: 1/1000.
@@ -98,11 +135,10 @@ const grain = 1000
 
 // turns is a node's weight as a whole number of turns.
 func (r *Rotation) turns(c Candidate) uint64 {
-	weight := c.Ramp
-	if r.Weighted {
-		weight *= c.Weight
+	if !r.Weighted {
+		return grain
 	}
-	return max(1, uint64(math.Round(weight*grain)))
+	return max(1, uint64(math.Round(c.Weight*grain)))
 }
 
 // goldenStep is the number nearest to length/φ that shares no divisor with it.
