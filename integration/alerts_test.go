@@ -289,7 +289,7 @@ func TestTheCommandSendsATestAlert(t *testing.T) {
 	r := receiveAlerts(t)
 	refuses := node(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	o := operate(t, "", fmt.Sprintf("alert webhook %s/?token=hunter2 {\n secret %q\n on node_up\n}\nalert webhook %s/hunter2 {\n format slack\n}", r.url, alertSecret, refuses))
-	o.golden(o.expect(1, "", "test-alert"), `WEBHOOK  AT  FORMAT  HTTP  TOOK  ERROR
+	o.golden(o.expect(5, "", "test-alert"), `WEBHOOK  AT  FORMAT  HTTP  TOOK  ERROR
 1  http://127.0.0.1:PORT  json  204  N ms  -
 2  http://127.0.0.1:PORT  slack  403  N ms  the webhook answered HTTP 403
 `)
@@ -299,7 +299,7 @@ func TestTheCommandSendsATestAlert(t *testing.T) {
 	if all := r.all(); len(all) != 2 || !strings.HasPrefix(all[0].alerts, "+test/") || all[0].key == all[1].key {
 		t.Errorf("%v arrived", all)
 	}
-	asJSON := o.expect(1, "", "test-alert", "--webhook", "2", "-o", "json").out
+	asJSON := o.expect(6, "", "test-alert", "--webhook", "2", "-o", "json").out
 	if !strings.Contains(asJSON, `"http_status": 403`) || strings.Contains(asJSON, "hunter2") {
 		t.Errorf("JSON is %s", asJSON)
 	}

@@ -153,14 +153,32 @@ b  1  3  -
 c  -  0  draining
 `)
 	var d fleet.Distribution
-	if err := json.Unmarshal([]byte(o.expect(0, "", "nodes", "distribute", "10", "--capability", "search", "--capability", "nothing", "-o", "json").out), &d); err != nil ||
+	nobody := o.expect(6, "", "nodes", "distribute", "10", "--capability", "search", "--capability", "nothing", "-o", "json")
+	if nobody.errout != "caddy federation: nothing is shared out: of 3 nodes none that has search and nothing can be called now\n" {
+		t.Errorf("stderr %q", nobody.errout)
+	}
+	if err := json.Unmarshal([]byte(nobody.out), &d); err != nil ||
 		d.Count != 0 || len(d.Nodes) != 0 || len(d.LeftOut) != 3 || d.LeftOut[0].Reason != "capability" {
 		t.Errorf("%+v, %v", d, err)
 	}
-	for _, wrong := range []string{"0", "many", "1000000001"} {
-		if r := o.expect(1, "", "nodes", "distribute", wrong); !strings.Contains(r.errout, "whole number") {
+	for _, wrong := range []string{"0", "many", "1000000001", "-5", "-50"} {
+		if r := o.expect(1, "", "nodes", "distribute", wrong); !strings.HasPrefix(r.errout, "caddy federation: ") || !strings.Contains(r.errout, "count") || !strings.Contains(r.errout, "expected a whole number") {
 			t.Errorf("%s: %s", wrong, r.errout)
 		}
+	}
+}
+
+func TestJobsOfAFederationWithoutNodes(t *testing.T) {
+	o := operate(t, "", "")
+	if r := o.expect(6, "", "nodes", "distribute", "10"); r.errout != "caddy federation: nothing is shared out: the federation has no nodes\n" {
+		t.Errorf("stderr %q", r.errout)
+	}
+	o = operate(t, "", "node a http://127.0.0.1:1 {\nadmin_state disabled\n}")
+	if r := o.expect(6, "", "nodes", "distribute", "10"); r.errout != "caddy federation: nothing is shared out: of 1 node none can be called now\n" || steady(r.out) != "NODE  WEIGHT  COUNT  LEFT OUT\na  -  0  disabled\n" {
+		t.Errorf("stderr %q, stdout\n%s", r.errout, r.out)
+	}
+	if r := o.expect(1, "", "nodes", "distribute", "10", "-x"); !strings.Contains(r.errout, "unknown shorthand flag") {
+		t.Errorf("stderr %q", r.errout)
 	}
 }
 

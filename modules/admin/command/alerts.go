@@ -30,16 +30,17 @@ func testAlertCommand(o *options) *cobra.Command {
 			if err := s.printAlertTest(test); err != nil {
 				return err
 			}
+			failed := 0
 			for _, result := range test.Results {
 				if result.Error != "" {
-					return &failure{code: exitUsage}
+					failed++
 				}
 			}
-			return nil
+			return someFailed(failed, len(test.Results))
 		})
 	cmd.Long = `Sends one message that is marked as a test through every alert webhook of the
 gateway, past the outbox and whatever the webhooks want to hear. The exit code
-is 1 when one of them did not take it.`
+is 5 when some of them did not take it, 6 when none did.`
 	cmd.Flags().IntVar(&webhook, "webhook", 0, "only this one, by its place in the configuration, from 1")
 	return cmd
 }
