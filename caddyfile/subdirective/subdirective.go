@@ -33,6 +33,9 @@ func (b *Block) Once(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// Named is how errors name a subdirective of the block, as in "breaker: open".
+func (b *Block) Named(name string) string { return b.owner + ": " + name }
+
 // Unknown is the error for a name that cannot stand in the block.
 func (b *Block) Unknown(d *caddyfile.Dispenser) error {
 	return d.Errf("%s: unknown subdirective %s%s", b.owner, d.Val(), Hint(d.Val(), b.known))

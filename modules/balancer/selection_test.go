@@ -277,6 +277,10 @@ func TestProvisioningNamesTheMistake(t *testing.T) {
 		{`{"transport":{"protocol":"federation","breaker":{"failure_ratio":2}}}`, "failure_ratio"},
 		{`{"transport":{"protocol":"federation","credentials":true},"upstreams":[{"dial":"10.0.0.1:80"}]}`, "dynamic federation"},
 		{`{"circuit_breaker":{"type":"federation","window":1}}`, "window"},
+		{`{"circuit_breaker":{"type":"federation","open":"x"}}`, `open: "x" is not a duration`},
+		{`{"circuit_breaker":{"type":"federation","opn":"5s"}}`, `unknown field "opn"`},
+		{`{"transport":{"protocol":"federation","breaker":{"open":"x"}}}`, `breaker.open: "x" is not a duration`},
+		{`{"load_balancing":{"selection_policy":{"policy":"federation","slow_start":"x"}}}`, `slow_start: "x" is not a duration`},
 		{`{"dynamic_upstreams":{"source":"federation","nodes":["No"]}}`, "not a slug"},
 	} {
 		if err := provisioning(t, c.handler); err == nil || !strings.Contains(err.Error(), c.says) {

@@ -84,12 +84,12 @@ func (c *AlertWebhook) unmarshalSubdirective(d *caddyfile.Dispenser, block *subd
 				}
 				formats = append(formats, string(format))
 			}
-			return d.Errf("alert webhook: unknown format %s%s", c.Format, subdirective.Hint(c.Format, formats))
+			return d.Errf("alert webhook: format: unknown %s%s", c.Format, subdirective.Hint(c.Format, formats))
 		}
 	case "repeat":
 		if text, err = block.Value(d); err == nil {
 			var repeat caddy.Duration
-			repeat, err = durationOf(d, name, text, true)
+			repeat, err = durationOf(d, block.Named(name), text, true)
 			c.Repeat = repeat
 		}
 	default:

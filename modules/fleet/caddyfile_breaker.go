@@ -75,29 +75,30 @@ func (c *BreakerConfig) unmarshalSubdirective(d *caddyfile.Dispenser, block *sub
 	if err != nil {
 		return err
 	}
+	named := block.Named(name)
 	switch name {
 	case "consecutive":
-		c.Consecutive, err = countOf(d, name, text, true)
+		c.Consecutive, err = countOf(d, named, text, true)
 	case "min_requests":
-		c.MinRequests, err = countOf(d, name, text, false)
+		c.MinRequests, err = countOf(d, named, text, false)
 	case "probes":
-		c.Probes, err = countOf(d, name, text, false)
+		c.Probes, err = countOf(d, named, text, false)
 	case "successes":
-		c.Successes, err = countOf(d, name, text, false)
+		c.Successes, err = countOf(d, named, text, false)
 	case "failure_ratio":
-		c.FailureRatio, err = shareOf(d, name, text)
+		c.FailureRatio, err = shareOf(d, named, text)
 	case "slow_ratio":
-		c.SlowRatio, err = shareOf(d, name, text)
+		c.SlowRatio, err = shareOf(d, named, text)
 	case "max_ejected":
-		c.MaxEjected, err = shareOf(d, name, text)
+		c.MaxEjected, err = shareOf(d, named, text)
 	case "panic":
-		c.Panic, err = shareOf(d, name, text)
+		c.Panic, err = shareOf(d, named, text)
 	case "slow_after":
-		c.SlowAfter, err = durationOf(d, name, text, false)
+		c.SlowAfter, err = durationOf(d, named, text, false)
 	case "window":
-		c.Window, err = durationOf(d, name, text, false)
+		c.Window, err = durationOf(d, named, text, false)
 	case "ramp":
-		c.Ramp, err = durationOf(d, name, text, true)
+		c.Ramp, err = durationOf(d, named, text, true)
 	}
 	if err != nil {
 		return err
@@ -117,8 +118,8 @@ func (c *BreakerConfig) unmarshalOpen(d *caddyfile.Dispenser, block *subdirectiv
 	if len(times) > 2 {
 		return d.Errf("breaker: open takes <first> [<longest>], got %d arguments", len(times))
 	}
-	if c.Open, err = durationOf(d, "open", times[0], false); err == nil && len(times) == 2 {
-		c.MaxOpen, err = durationOf(d, "open", times[1], false)
+	if c.Open, err = durationOf(d, block.Named("open"), times[0], false); err == nil && len(times) == 2 {
+		c.MaxOpen, err = durationOf(d, block.Named("open"), times[1], false)
 	}
 	if err != nil {
 		return err
@@ -132,6 +133,8 @@ func (c *BreakerConfig) unmarshalOpen(d *caddyfile.Dispenser, block *subdirectiv
 // isOff tells whether an argument turns a rule off.
 func isOff(text string) bool { return text == "off" || text == "-1" }
 
+// countOf, shareOf and durationOf read a value. name is what errors say that it
+// is of: the block and its subdirective, as in "breaker: probes".
 func countOf(d *caddyfile.Dispenser, name, text string, mayBeOff bool) (int, error) {
 	if mayBeOff && isOff(text) {
 		return -1, nil

@@ -21,7 +21,8 @@ type HealthConfig struct {
 	// Interval is the pause between two checks of a node, from 100ms to 1h.
 	// Default: 5s.
 	Interval caddy.Duration `json:"interval,omitempty"`
-	// Fast is the pause while the node's state is changing. Default: 1s.
+	// Fast is the pause while the node's state is changing, no longer than
+	// Interval. Default: 1s, or Interval when that is shorter.
 	Fast caddy.Duration `json:"fast,omitempty"`
 	// Down is the pause while it is unhealthy. Default: 10s.
 	Down caddy.Duration `json:"down,omitempty"`
@@ -44,6 +45,18 @@ const defaultCheckTimeout = 2 * time.Second
 
 // Validate checks the values. The error names the field and what was expected.
 func (c *HealthConfig) Validate() error {
+	if err := c.validateEach(); err != nil {
+		return err
+	}
+	interval := orDefault(time.Duration(c.Interval), monitor.Default.Interval)
+	if fast := time.Duration(c.Fast); fast > interval {
+		return fmt.Errorf("fast %v is longer than interval %v", fast, interval)
+	}
+	return nil
+}
+
+// validateEach checks the values one by one.
+func (c *HealthConfig) validateEach() error {
 	for _, pause := range []struct {
 		name  string
 		value caddy.Duration
@@ -116,31 +129,39 @@ func (c *HealthConfig) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
+		named := block.Named(name)
 		switch name {
 		case "interval":
-			c.Interval, err = durationOf(d, name, text, false)
+			c.Interval, err = durationOf(d, named, text, false)
 		case "fast":
-			c.Fast, err = durationOf(d, name, text, false)
+			c.Fast, err = durationOf(d, named, text, false)
 		case "down":
-			c.Down, err = durationOf(d, name, text, false)
+			c.Down, err = durationOf(d, named, text, false)
 		case "timeout":
-			c.Timeout, err = durationOf(d, name, text, false)
+			c.Timeout, err = durationOf(d, named, text, false)
 		case "rise":
-			c.Rise, err = countOf(d, name, text, false)
+			c.Rise, err = countOf(d, named, text, false)
 		case "fall":
-			c.Fall, err = countOf(d, name, text, false)
+			c.Fall, err = countOf(d, named, text, false)
 		case "vantage":
-			c.Vantage, err = countOf(d, name, text, false)
+			c.Vantage, err = countOf(d, named, text, false)
 		case "jitter":
-			c.Jitter, err = shareOf(d, name, text)
+			c.Jitter, err = shareOf(d, named, text)
 		}
 		if err != nil {
 			return err
 		}
 		// checked line by line, so that the error has the line
-		if err := c.Validate(); err != nil {
+		check := c.validateEach
+		if c.Interval != 0 {
+			check = c.Validate
+		}
+		if err := check(); err != nil {
 			return d.Errf("health: %v", err)
 		}
+	}
+	if err := c.Validate(); err != nil {
+		return d.Errf("health: %v", err)
 	}
 	return nil
 }
