@@ -28,6 +28,9 @@ type BreakerStatus struct {
 	Share float64 `json:"share"`
 	// Shadow is set when it only counts.
 	Shadow bool `json:"shadow,omitempty"`
+	// Panic is set while it is open or half-open and calls go to the node all the
+	// same, because too few nodes are available to believe it.
+	Panic bool `json:"panic,omitempty"`
 	// Alone is set while the other gateways do not agree that it is open.
 	Alone bool `json:"alone,omitempty"`
 	// Opens is how often it opened, Successes how many trial calls in a row
@@ -65,8 +68,10 @@ func (g *Gate) Breaker() BreakerStatus {
 		Window:  e.window.Counts(rules, time.Since(epoch)),
 		Refused: c.refused.Load(), Guarded: c.guarded.Load(),
 	}
-	if !rules.Shadow && g.TrialDue() {
-		status.Share = 0
+	if !rules.Shadow && (status.State == breaker.Open || status.State == breaker.HalfOpen) {
+		if status.Panic = c.ignored(g, e); !status.Panic && g.TrialDue() {
+			status.Share = 0
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -72,8 +72,11 @@ func (s *session) printBreakers(list admin.BreakerList) error {
 			how = shadeWarn
 		}
 		state, since, actor := string(b.State), "", ""
-		if b.Shadow {
+		switch {
+		case b.Shadow:
 			state += " (shadow)"
+		case b.Panic:
+			state += " (panic)"
 		}
 		if !b.Since.IsZero() {
 			since = b.Since.UTC().Format(time.RFC3339)

@@ -72,13 +72,21 @@ func (s *session) printNodes(list admin.NodeList) error {
 	}
 	t := s.table("SLUG", "NAME", "TYPE", "URL", "STATE", "HEALTH", "LATENCY", "FROM", "WHY")
 	for _, n := range list.Nodes {
-		why := n.HealthReason
-		if n.Refusal != "" && n.Refusal != string(n.AdminState) {
-			why = notCalled(n)
-		}
-		t.row(nodeShade(n), n.Slug, n.Name, n.Type, n.URL, string(n.AdminState), string(n.Health), latency(n.Load.Latency), n.Source, why)
+		t.row(nodeShade(n), n.Slug, n.Name, n.Type, n.URL, string(n.AdminState), string(n.Health), latency(n.Load.Latency), n.Source, whyOf(n))
 	}
 	return t.flush()
+}
+
+// whyOf says what is not as usual with a node.
+func whyOf(n fleet.NodeView) string {
+	switch {
+	case n.Refusal != "" && n.Refusal != string(n.AdminState):
+		return notCalled(n)
+	case n.Refusal == "" && n.Breaker.Panic:
+		return "called in a panic: " + string(n.Breaker.State) + ", " + n.Breaker.Reason
+	default:
+		return n.HealthReason
+	}
 }
 
 // notCalled says why no call goes to a node, with what was observed of it.
@@ -99,7 +107,7 @@ func nodeShade(n fleet.NodeView) shade {
 		return shadeFaint
 	case n.Health == fleet.HealthUnhealthy || n.AdminState == fleet.AdminEnabled && !n.Available:
 		return shadeBad
-	case n.AdminState != fleet.AdminEnabled || n.Health == fleet.HealthDegraded:
+	case n.AdminState != fleet.AdminEnabled || n.Health == fleet.HealthDegraded || n.Breaker.Panic:
 		return shadeWarn
 	default:
 		return shadeNone
@@ -185,6 +193,9 @@ func breakerInWords(b fleet.BreakerStatus) string {
 	text := string(b.State)
 	if b.State == breaker.Closed { // on its way back
 		text += fmt.Sprintf(", lets %.0f%% of the calls through", 100*b.Share)
+	}
+	if b.Panic {
+		text += ", but called because too few nodes are available (panic)"
 	}
 	if b.Reason != "" {
 		text += ": " + b.Reason
