@@ -1,10 +1,7 @@
 package fleet
 
 import (
-	"context"
-	"errors"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,124 +9,12 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
 	"github.com/caddy-federation/caddy-federation/store"
 	"github.com/caddy-federation/caddy-federation/store/bolt"
 	"github.com/caddy-federation/caddy-federation/store/memory"
 )
-
-// peer is the breakers of one gateway: of the nodes a and b.
-type peer struct {
-	home  *circuits
-	gates []*Gate
-	stop  func()
-}
-
-// brittle is a store whose breakers a test can take away, and whose push too.
-type brittle struct {
-	store.Store
-	gone   atomic.Bool
-	silent bool
-}
-
-var errGone = errors.New("the store is gone")
-
-func (b *brittle) Breakers() store.Breakers { return brittleBreakers{b.Store.Breakers(), b} }
-func (b *brittle) Now(ctx context.Context) (time.Time, error) {
-	if b.gone.Load() {
-		return time.Time{}, errGone
-	}
-	return b.Store.Now(ctx)
-}
-
-type brittleBreakers struct {
-	store.Breakers
-	b *brittle
-}
-
-func (b brittleBreakers) List(ctx context.Context) ([]store.BreakerRecord, error) {
-	if b.b.gone.Load() {
-		return nil, errGone
-	}
-	return b.Breakers.List(ctx)
-}
-
-func (b brittleBreakers) Transition(ctx context.Context, r store.BreakerRecord) (store.BreakerRecord, error) {
-	if b.b.gone.Load() {
-		return r, errGone
-	}
-	return b.Breakers.Transition(ctx, r)
-}
-
-func (b brittleBreakers) ClaimProbe(ctx context.Context, node string, generation uint64, owner string, most int, hold time.Duration) error {
-	if b.b.gone.Load() {
-		return errGone
-	}
-	return b.Breakers.ClaimProbe(ctx, node, generation, owner, most, hold)
-}
-
-// shared returns a store on the clock of the test.
-func sharedStore(t testing.TB) *brittle {
-	t.Helper()
-	s, err := memory.New(time.Now, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return &brittle{Store: s}
-}
-
-// join starts a gateway on the store.
-func join(t testing.TB, s *brittle, config *BreakerConfig) *peer {
-	return joinAt(t, s, config, "http://")
-}
-
-// joinAt starts one whose nodes live elsewhere.
-func joinAt(t testing.TB, s *brittle, config *BreakerConfig, where string) *peer {
-	t.Helper()
-	p, sharer := attachedPeer(t, s, config, where, "a", "b")
-	ctx, cancel := context.WithCancel(context.Background())
-	var changes <-chan struct{}
-	if !s.silent {
-		var err error
-		if changes, err = s.Breakers().Watch(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var running sync.WaitGroup
-	running.Go(func() { sharer.run(ctx, changes) })
-	p.stop = sync.OnceFunc(func() { cancel(); running.Wait(); sharer.detach() })
-	t.Cleanup(p.stop)
-	return p
-}
-
-// attachedPeer is a gateway with some nodes that has read the store once.
-func attachedPeer(t testing.TB, s *brittle, config *BreakerConfig, where string, slugs ...string) (*peer, *sharer) {
-	t.Helper()
-	p := &peer{home: newCircuits(true)}
-	rules := config.rules()
-	f := &fellows{home: p.home, version: func() uint64 { return 0 }, each: func(yield func(*Gate)) {
-		for _, g := range p.gates {
-			yield(g)
-		}
-	}}
-	var circuits []*circuit
-	for _, slug := range slugs {
-		m := newMember(p.home, slug, where+slug)
-		circuits = append(circuits, m.circuit)
-		p.gates = append(p.gates, &Gate{member: m, rules: rules, fellows: f})
-	}
-	core, _ := observer.New(zap.InfoLevel)
-	sharer := &sharer{home: p.home, store: s, rules: rules, list: func() []*circuit { return circuits }, logger: zap.New(core)}
-	if err := sharer.attach(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return p, sharer
-}
-
-func (p *peer) phase(i int) breaker.Phase { return p.gates[i].Breaker().State }
 
 // Thirty callers on three gateways, and one trial among them, two hundred times.
 func TestExactlyOneProbeAmong30ClaimantsOn3Gateways(t *testing.T) {
@@ -182,71 +67,6 @@ func TestExactlyOneProbeAmong30ClaimantsOn3Gateways(t *testing.T) {
 		}
 		s.Close()
 	})
-}
-
-// On the fake clock a delay is one that the code makes: a poll or a pause.
-func TestATripIsSeenByTheOthersWithin50Milliseconds(t *testing.T) {
-	seen(t, false, 50*time.Millisecond)
-}
-
-func TestATripIsSeenWithinASecondWithoutPubSub(t *testing.T) { seen(t, true, time.Second) }
-
-func seen(t *testing.T, silent bool, within time.Duration) {
-	synctest.Test(t, func(t *testing.T) {
-		s := sharedStore(t)
-		s.silent = silent
-		first, second, third := join(t, s, nil), join(t, s, nil), join(t, s, nil)
-		for range 20 {
-			time.Sleep(777 * time.Millisecond)
-			first.gates[0].calls(5, hard)
-			time.Sleep(within)
-			synctest.Wait()
-			for _, p := range []*peer{first, second, third} {
-				if p.phase(0) != breaker.Open || p.gates[0].call(fine) {
-					t.Fatalf("the breaker is %+v", p.gates[0].Breaker())
-				}
-			}
-			third.gates[0].Force("reset", "", "kim", 0)
-			time.Sleep(within)
-			synctest.Wait()
-			for _, p := range []*peer{first, second, third} {
-				if p.phase(0) != breaker.Closed {
-					t.Fatalf("the breaker is %+v", p.gates[0].Breaker())
-				}
-			}
-			time.Sleep(15 * time.Second) // the ramp
-		}
-		if h := second.gates[0].Breaker().History; len(h) != breaker.MaxHistory || h[len(h)-1].Actor != "kim" {
-			t.Errorf("history is %+v", h)
-		}
-		time.Sleep(10 * time.Minute)
-		first.stop()
-		second.stop()
-		third.stop()
-		s.Close()
-	})
-}
-
-// BenchmarkTripSeenByOthers reports how long it takes on the real clock, in
-// one process: the store's push, and what the gateways add to it.
-func BenchmarkTripSeenByOthers(b *testing.B) {
-	s := sharedStore(b)
-	first, second := join(b, s, nil), join(b, s, nil)
-	var took []time.Duration
-	for b.Loop() {
-		start := time.Now()
-		first.gates[0].Force("open", "", "", 0)
-		for second.gates[0].member.circuit.era.Load().state.Phase != breaker.ForcedOpen {
-			time.Sleep(20 * time.Microsecond)
-		}
-		took = append(took, time.Since(start))
-		first.gates[0].Force("reset", "", "", 0)
-		for second.gates[0].member.circuit.era.Load().state.Phase != breaker.Closed {
-			time.Sleep(20 * time.Microsecond)
-		}
-	}
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)*99/100])/float64(time.Millisecond), "p99-ms")
 }
 
 // Trials on two gateways close the breaker on all three.

@@ -2,21 +2,15 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/caddy-federation/caddy-federation/modules/fleet/breaker"
-	"github.com/caddy-federation/caddy-federation/store/memory"
 )
 
 func TestMonitorTakesANodeOutAndBack(t *testing.T) {
@@ -178,64 +172,6 @@ func TestMonitorHoldsAFlappingNode(t *testing.T) {
 	})
 }
 
-// When most nodes turn bad in one moment, the gateway's own network is down.
-func TestMonitorFreezesRatherThanEjectTheFleet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f, p := ward(t, 20, "")
-		time.Sleep(20 * time.Second)
-		for _, q := range p[:15] {
-			q.is(nil, errors.New("no route to host"))
-		}
-		time.Sleep(5 * time.Minute)
-		for i := range p {
-			if n := f.node(fmt.Sprint("n", i)); n.Refusal() != "" {
-				t.Fatalf("%s is out: %+v", n.Slug, n.Health())
-			}
-		}
-		if e := f.events("prober_unhealthy"); len(e) != 1 {
-			t.Errorf("%d events", len(e))
-		}
-		for _, q := range p[:14] {
-			q.is(wellNode, nil)
-		}
-		time.Sleep(time.Minute)
-		if f.node("n14").Health().State != HealthUnhealthy || f.node("n0").Health().State != HealthHealthy {
-			t.Errorf("after the freeze: %+v", f.node("n14").Health())
-		}
-		if e := f.events("prober_healthy"); len(e) != 1 {
-			t.Errorf("%d events", len(e))
-		}
-		f.stop()
-	})
-}
-
-// A prober that could not run for a while does not blame the nodes for what it
-// sees right after.
-func TestAStalledProberEjectsNobody(t *testing.T) {
-	for _, stall := range []time.Duration{0, 30 * time.Second} {
-		synctest.Test(t, func(t *testing.T) {
-			f, p := ward(t, 20, "")
-			time.Sleep(20 * time.Second)
-			f.app.prober.mu.Lock()
-			for _, w := range f.app.prober.plan { // as if it had not run for so long
-				w.due = w.due.Add(-stall)
-			}
-			p[0].is(nil, context.DeadlineExceeded)
-			f.app.prober.mu.Unlock()
-			time.Sleep(9 * time.Second)
-			if out := f.node("n0").Refusal() != ""; out != (stall == 0) {
-				t.Errorf("after a stall of %v: out is %v, %+v", stall, out, f.node("n0").Health())
-			}
-			p[0].is(wellNode, nil)
-			time.Sleep(20 * time.Second)
-			if down := f.events("node_down"); stall > 0 && len(down) > 0 {
-				t.Errorf("%v went down", down)
-			}
-			f.stop()
-		})
-	}
-}
-
 // A thousand nodes are not asked all at once, neither at the start nor later.
 func TestAThousandNodesStartWithoutABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -315,100 +251,3 @@ func TestHealthOutlivesAReload(t *testing.T) {
 		f.stop()
 	})
 }
-
-// Three gateways share the nodes: each is checked by two of them, and one
-// gateway that alone cannot reach a node does not take it out.
-func TestVantagesAgree(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, err := memory.New(time.Now, zap.NewNop())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var running sync.WaitGroup
-		ctx, stop := context.WithCancel(t.Context())
-		var probers []*prober
-		patients.Store("a", new(patient))
-		var reachable [3]atomic.Bool
-		var checks [3]atomic.Int64
-		for i := range 3 {
-			a := loneApp()
-			a.started = make(chan struct{})
-			close(a.started)
-			a.shared.events, a.raised = newEventQueue(), newEventQueue()
-			node := a.Snapshot().Node("a")
-			node.ID, node.Timeout = 1, time.Second
-			node.URL, _ = parseNodeURL("http://127.0.0.1:1")
-			reachable[i].Store(true)
-			node.dialect = viewpoint(func() (*Report, error) {
-				checks[i].Add(1)
-				if !reachable[i].Load() {
-					return nil, syscall.EHOSTUNREACH
-				}
-				return wellNode, nil
-			})
-			node.gate.rules, node.gate.fellows = &breaker.Default, a.nodesAsFellows()
-			p := newProber(a)
-			running.Go(func() { a.beat(ctx, s.Members()) })
-			running.Go(func() { p.run(ctx) })
-			probers = append(probers, p)
-		}
-		state := func(i int) Health { return probers[i].app.Snapshot().Node("a").Health().State }
-		time.Sleep(30 * time.Second)
-		var mine []int
-		for i, p := range probers {
-			if is, _ := p.vantage("a"); is {
-				mine = append(mine, i)
-			}
-			before := checks[i].Load()
-			time.Sleep(20 * time.Second)
-			if is, _ := p.vantage("a"); is != (checks[i].Load() > before) {
-				t.Errorf("gateway %d checks: %v, by vantage: %v", i, checks[i].Load() > before, is)
-			}
-			if state(i) != HealthHealthy {
-				t.Errorf("gateway %d thinks %s", i, state(i))
-			}
-		}
-		if len(mine) != 2 {
-			t.Fatalf("%d gateways check the node", len(mine))
-		}
-		reachable[mine[0]].Store(false)
-		time.Sleep(time.Minute)
-		for i := range probers {
-			if state(i) != HealthHealthy {
-				t.Fatalf("one of two vantages took the node out on gateway %d", i)
-			}
-		}
-		// with traffic that fails too, it is believed there
-		probers[mine[0]].app.Snapshot().Node("a").gate.call(hard)
-		time.Sleep(3 * time.Second)
-		if state(mine[0]) != HealthUnhealthy {
-			t.Errorf("with failing traffic it is %s", state(mine[0]))
-		}
-		reachable[mine[1]].Store(false)
-		time.Sleep(time.Minute)
-		for i := range probers {
-			if state(i) != HealthUnhealthy {
-				t.Errorf("both vantages agree, and gateway %d thinks %s", i, state(i))
-			}
-		}
-		reachable[mine[0]].Store(true)
-		reachable[mine[1]].Store(true)
-		time.Sleep(time.Minute)
-		for i := range probers {
-			if state(i) != HealthHealthy && i != mine[0] { // that one still remembers a failed call
-				t.Errorf("gateway %d thinks %s", i, state(i))
-			}
-		}
-		stop()
-		running.Wait()
-		s.Close()
-	})
-}
-
-// viewpoint is what one gateway sees of a node.
-type viewpoint func() (*Report, error)
-
-func (v viewpoint) Search(context.Context, Caller, *SearchQuery) (*SearchAnswer, error) {
-	return nil, syscall.ECONNRESET
-}
-func (v viewpoint) Probe(context.Context, Caller) (*Report, error) { return v() }
