@@ -24,19 +24,17 @@ func availableAfter(targets []*target, spending *http.Request) (first time.Durat
 }
 
 func (t *target) availableAfter(spending *http.Request) time.Duration {
-	if after := t.usedUp(spending); after > 0 {
-		return after
-	}
+	after := t.usedUp(spending)
 	if t.node != nil && t.refusal() == fleet.ReasonPaused {
-		return t.node.PausedFor()
+		return max(after, t.node.PausedFor())
 	}
 	if t.gate == nil || t.refusal() != "open" {
-		return 0
+		return after
 	}
 	if status := t.gate.Breaker(); status.State == breaker.Open {
-		return t.gate.Until(status.Until)
+		return max(after, t.gate.Until(status.Until))
 	}
-	return 0
+	return 0 // an operator holds it open, or a trial call runs
 }
 
 // wait tells the caller when to come again, should nobody answer this request.
