@@ -179,7 +179,10 @@ func unmarshalBudget(d *caddyfile.Dispenser, block *subdirective.Block) (*Budget
 	if err != nil {
 		return nil, err
 	}
-	if len(values) == 1 && values[0] == "off" {
+	if len(values) > 0 && values[0] == "off" {
+		if len(values) > 1 {
+			return nil, d.Errf("budget off takes nothing more, got %s; expected <calls> <window> [per_path], or off", strings.Join(values[1:], " "))
+		}
 		return new(BudgetConfig), nil
 	}
 	if len(values) < 2 || len(values) > 3 || len(values) == 3 && values[2] != "per_path" {

@@ -219,10 +219,6 @@ func (c *NodeConfig) unmarshalSubdirective(d *caddyfile.Dispenser, block *subdir
 			}
 		}
 	case "budget":
-		ahead := *d
-		if args := ahead.RemainingArgs(); len(args) > 1 && args[0] == "off" {
-			return d.Errf("budget off takes nothing more, got %s; expected <calls> <window> [per_path], or off", strings.Join(args[1:], " "))
-		}
 		c.Budget, err = unmarshalBudget(d, block)
 	case "max_response_size":
 		if text, err = block.Value(d); err == nil {
