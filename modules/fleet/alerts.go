@@ -21,8 +21,11 @@ type alerting struct {
 	// inbox are the events of this gateway that it tells of by itself.
 	inbox *eventQueue
 
-	mu    sync.Mutex
-	alone *alert.State
+	mu sync.Mutex
+	// alone is what this gateway tells while it has no store, until it has
+	// handed that over, and handing while it does: see [alertPlanner.handOver].
+	alone   *alert.State
+	handing bool
 	// breakers are the nodes whose open circuit breakers this gateway told of
 	// while it had no store, as long as they are open.
 	breakers map[string]bool
@@ -36,7 +39,9 @@ type alerting struct {
 // alertQueue is one webhook: how it goes, and what this gateway tells it by itself.
 type alertQueue struct {
 	waiting []store.Delivery
-	taken   time.Time // the first of them is not tried before
+	sending bool      // the first of them, just now
+	until   time.Time // nothing is sent before, from here or from the store
+	retries int       // attempts that were to be made again, since one that was not
 	stored  int       // how many wait in the store
 	since   time.Time // when messages began to wait; zero: none does
 	// done is the key of the last stored delivery that arrived, which the
@@ -80,6 +85,20 @@ func (q *alertQueue) noteAge(since time.Time) {
 	if q.since.IsZero() || since.Before(q.since) {
 		q.since = since
 	}
+}
+
+// firing counts what is firing, as this gateway knows it. h.mu is held.
+func (h *alerting) firing() int {
+	n := h.alone.Firing()
+	if h.shared == nil {
+		return n
+	}
+	for key, at := range h.shared.Alerts {
+		if at.Ended.IsZero() && h.alone.Alerts[key] == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // keep forgets the webhooks that are no longer configured.
@@ -161,10 +180,7 @@ func (a *App) AlertStatus() AlertStatus {
 	h := a.shared.alerting
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	status := AlertStatus{Firing: h.alone.Firing(), Webhooks: make([]AlertWebhookStatus, 0, len(a.alertHooks))}
-	if h.shared != nil {
-		status.Firing += h.shared.Firing()
-	}
+	status := AlertStatus{Firing: h.firing(), Webhooks: make([]AlertWebhookStatus, 0, len(a.alertHooks))}
 	var last time.Time
 	for _, hook := range a.alertHooks {
 		w := AlertWebhookStatus{Webhook: hook.number, Format: string(hook.format)}
@@ -213,15 +229,17 @@ func downEvent(slug string, since time.Time, h HealthStatus) alert.Event {
 // untoldAlerts are the events that are missing for nodes that are down: the
 // gateway that was to raise one died with its node, or it was before there
 // were alerts.
-func (a *App) untoldAlerts(known *alert.State) (events []alert.Event) {
+// after is for how long they must have been down.
+func (a *App) untoldAlerts(known *alert.State, after time.Duration) (events []alert.Event) {
 	for _, node := range a.Snapshot().Nodes {
 		h := node.Health()
-		if h.State != HealthUnhealthy || time.Since(h.Since) < alertOverAfter {
+		if h.State != HealthUnhealthy || time.Since(h.Since) < after {
 			continue
 		}
 		told := false
 		for _, kind := range []alert.Kind{alert.NodeDown, alert.Flapping} {
-			told = told || known.Alerts[alert.Alert{Kind: kind, Node: node.Slug}.Key()] != nil
+			stands := known.Alerts[alert.Alert{Kind: kind, Node: node.Slug}.Key()]
+			told = told || stands != nil && stands.Ended.IsZero()
 		}
 		if !told {
 			events = append(events, downEvent(node.Slug, a.shared.circuits.at(h.Since), h))
@@ -230,9 +248,10 @@ func (a *App) untoldAlerts(known *alert.State) (events []alert.Event) {
 	return events
 }
 
-// alertOver tells whether an alert is over although no event said so.
-func (a *App) alertOver(at alert.Alert, now time.Time) bool {
-	if now.Sub(at.Began) < alertOverAfter {
+// alertOver tells whether an alert is over although no event said so: what it
+// is about has been well for a while.
+func (a *App) alertOver(at alert.Alert, now time.Time, after time.Duration) bool {
+	if now.Sub(at.Began) < after {
 		return false
 	}
 	if at.Kind == alert.ProberUnhealthy {
@@ -256,10 +275,10 @@ func (a *App) alertOver(at alert.Alert, now time.Time) bool {
 			return true
 		}
 		h := node.Health()
-		return (h.State == HealthHealthy || h.State == HealthDegraded) && time.Since(h.Since) >= alertOverAfter
+		return (h.State == HealthHealthy || h.State == HealthDegraded) && time.Since(h.Since) >= after
 	case alert.BreakerOpen:
 		b := node.Breaker()
-		return (b.State == breaker.Closed || b.State == breaker.ForcedClosed) && (b.Since.IsZero() || now.Sub(b.Since) >= alertOverAfter)
+		return (b.State == breaker.Closed || b.State == breaker.ForcedClosed) && (b.Since.IsZero() || now.Sub(b.Since) >= after)
 	default:
 		return false
 	}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -11,12 +12,8 @@ import (
 	"github.com/caddy-federation/caddy-federation/store"
 )
 
-// alertsAlone names the loss of the store during which this gateway tells of
-// an event by itself. Empty: it does not.
-func (a *App) alertsAlone(kind string) (outage string) {
-	if len(a.alertHooks) == 0 || !alert.Relevant(kind) {
-		return ""
-	}
+// storeOutage names the loss of the store that goes on. Empty: there is none.
+func (a *App) storeOutage() string {
 	state := a.shared.store.state.Load()
 	if state == nil || state.Usable {
 		return ""
@@ -24,13 +21,21 @@ func (a *App) alertsAlone(kind string) (outage string) {
 	return a.shared.circuits.gateway + "/" + strconv.FormatInt(state.Since.UnixMilli(), 10)
 }
 
+// alertsAlone names the loss of the store during which this gateway tells of
+// an event by itself. Empty: it does not.
+func (a *App) alertsAlone(kind string) (outage string) {
+	if len(a.alertHooks) == 0 || !alert.Relevant(kind) {
+		return ""
+	}
+	return a.storeOutage()
+}
+
 // breakersAlone raises the events of circuit breakers while the store is lost.
 // Else whoever writes a change to the store does, when the gateways have agreed
 // on it; until the store is back nobody can. It looks at how they are, because
 // what takes the store away often opens breakers before that is noticed.
-func (p *alertPlanner) breakersAlone() {
+func (p *alertPlanner) breakersAlone(lost bool) {
 	h := p.home
-	lost := p.app.alertsAlone(string(alert.BreakerOpen)) != ""
 	if !lost && len(h.breakers) == 0 {
 		return
 	}
@@ -65,22 +70,42 @@ func (p *alertPlanner) breakersAlone() {
 	}
 }
 
-// told tells whether all gateways' alerts have it as told and firing, as last seen.
+// told tells whether this gateway, which has no store, knows it as told and firing.
 func (h *alerting) told(a alert.Alert) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.shared == nil {
-		return false
-	}
-	known := h.shared.Alerts[a.Key()]
+	known := h.alone.Alerts[a.Key()]
 	return known != nil && !known.Told.IsZero() && known.Ended.IsZero()
 }
 
-// stepAlone tells what this gateway tells by itself.
-func (p *alertPlanner) stepAlone(now time.Time) {
+// beginAlone goes on alone with what all gateways knew, and with what was on
+// its way to them, when the store is lost.
+func (p *alertPlanner) beginAlone(outage string, now time.Time) {
 	h := p.home
-	state := p.app.shared.store.state.Load()
-	usable := state != nil && state.Usable
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.alone.Outage != "" {
+		return // also when it was back for so short a time that nothing was handed over
+	}
+	h.alone = alert.Lone(h.shared, outage, func(at *alert.Alert) (mine, over bool) {
+		mine = at.Gateway == "" || at.Gateway == p.app.shared.circuits.gateway // others tell of themselves
+		return mine, mine && p.app.alertOver(*at, now, 0)
+	}, now)
+	for _, event := range p.app.shared.events.all() {
+		if e := alertEvent(event); e.Outage() == "" && alert.Relevant(e.Kind) && !alert.OfGateway(e.Kind) {
+			h.alone.Apply(e, now, p.app.quietNode)
+		}
+	}
+}
+
+// stepAlone tells what this gateway tells by itself, while it has no store.
+func (p *alertPlanner) stepAlone() {
+	h, outage, now := p.home, p.app.storeOutage(), p.app.shared.circuits.now()
+	lost := outage != ""
+	if lost {
+		p.beginAlone(outage, now)
+	}
+	p.breakersAlone(lost)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.alone.Group = time.Duration(p.app.AlertGroup)
@@ -92,28 +117,139 @@ func (p *alertPlanner) stepAlone(now time.Time) {
 		if !found {
 			break
 		}
-		e := alertEvent(event)
-		delete(e.Data, "outage") // this is where it is told
-		h.alone.Apply(e, now, p.app.quietNode)
+		h.alone.Apply(alertEvent(event), now, p.app.quietNode)
 		h.inbox.done(event)
 	}
-	if usable { // also when nobody was told of its return
-		h.alone.End(alert.Alert{Kind: alert.StoreDown, Gateway: p.app.shared.circuits.gateway}.Key(), now, "", now)
-	}
-	messages, _ := h.alone.Due(now, p.routes)
-	for _, d := range p.render(messages) {
-		q := h.queue(d.Webhook)
-		d.Created = now
-		q.waiting = append(q.waiting, d)
-		if extra := len(q.waiting) - store.MaxDeliveries; extra > 0 {
-			p.app.logger.Warn("alerts made room for newer ones before they were delivered", zap.Int("lost", extra))
-			q.waiting = q.waiting[extra:]
+	if !lost { // also when nobody was told of its return
+		h.alone.End(alert.Alert{Kind: alert.StoreDown, Gateway: p.app.shared.circuits.gateway}.Key(), now, now)
+	} else {
+		p.lookAlone(now)
+		messages, _ := h.alone.Due(now, p.routes)
+		for _, d := range p.render(messages) {
+			q := h.queue(d.Webhook)
+			d.Created = now
+			q.waiting = append(q.waiting, d)
+			if extra := len(q.waiting) - store.MaxDeliveries; extra > 0 {
+				p.app.logger.Warn("alerts made room for newer ones before they were delivered", zap.Int("lost", extra))
+				q.waiting = q.waiting[extra:]
+			}
 		}
 	}
 	for _, hook := range p.app.alertHooks {
-		h.queue(hook.id).noteWaiting(now)
-	}
-	if usable { // the rest is told by whoever looks after alerts
-		h.alone.Forget(func(kind alert.Kind) bool { return kind == alert.StoreDown })
+		h.queue(hook.id).noteWaiting(time.Now())
 	}
 }
+
+// lookAlone finds what this gateway sees and no event told of, and what it sees
+// no more. h.mu is held.
+func (p *alertPlanner) lookAlone(now time.Time) {
+	alone := p.home.alone
+	for key, at := range alone.Alerts {
+		if at.Ended.IsZero() && p.app.alertOver(*at, now, alertOverAfter) {
+			alone.End(key, now, now)
+		}
+	}
+	events := p.app.untoldAlerts(alone, 0)
+	if frozen := (alert.Alert{Kind: alert.ProberUnhealthy, Gateway: p.app.shared.circuits.gateway}); p.app.prober.isFrozen() && alone.Alerts[frozen.Key()] == nil {
+		events = append(events, alert.Event{Kind: string(alert.ProberUnhealthy), Time: now, Data: p.app.ofGateway(make(map[string]any))})
+	}
+	for _, e := range events {
+		alone.Apply(e, now, p.app.quietNode)
+	}
+}
+
+// handOver gives all gateways what this one told alone, and its messages that
+// have not arrived, once the store is back: from then on there is one queue per
+// webhook, in which no message about something overtakes another one about it.
+// done is false while that has to wait, and nothing else is to be told before it.
+func (p *alertPlanner) handOver(ctx context.Context) (done bool, err error) {
+	h, self := p.home, p.app.shared.circuits.gateway
+	h.mu.Lock()
+	if h.alone.Outage == "" {
+		h.mu.Unlock()
+		return true, nil
+	}
+	lone := h.alone.Clone()
+	var waiting []store.Delivery
+	for _, hook := range p.app.alertHooks {
+		q := h.queue(hook.id)
+		if q.sending {
+			h.mu.Unlock()
+			return false, nil
+		}
+		waiting = append(waiting, q.waiting...)
+	}
+	h.handing = true
+	h.mu.Unlock()
+	handed := false
+	defer func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.handing = false; !handed {
+			return
+		}
+		h.alone = new(alert.State)
+		for _, hook := range p.app.alertHooks {
+			h.queue(hook.id).waiting = nil
+		}
+	}()
+	p.state = nil
+	if err := p.load(ctx, true); err != nil || p.state == nil {
+		return false, err
+	}
+	work, now := p.state.Clone(), p.app.shared.circuits.now()
+	work.Group = time.Duration(p.app.AlertGroup)
+	member := work.Gateways[self]
+	if member != nil && member.Outage == lone.Outage {
+		handed = true // and the answer was lost
+		return true, nil
+	}
+	work.Muster(p.present(), now)
+	work.Adopt(lone, self, member != nil, now)
+	work.Gateways[self].Outage = lone.Outage
+	again := lone.Again(now, p.routes, func(route int) bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.queue(p.app.alertHooks[route].id).stored > 0
+	})
+	if err := p.commit(ctx, work, append(waiting, p.render(again)...)); err != nil || p.state == nil {
+		return false, err
+	}
+	handed = true
+	return true, nil
+}
+
+// present is which gateways are there, as far as is known here.
+func (p *alertPlanner) present() alert.Present {
+	members, self := p.app.Members(), p.app.shared.circuits.gateway
+	present := alert.Present{Hosts: map[string]string{self: hostName()}, Shared: p.store.Shared(), Sure: !p.store.Shared() || !members.Stale && len(members.Gateways) > 0}
+	if !members.Stale {
+		for _, g := range members.Gateways {
+			present.Hosts[g.ID] = g.Host
+		}
+	}
+	return present
+}
+
+// leave takes this gateway off those that look after alerts. One that has told
+// something alone stays: nobody but it, or its absence, ends that.
+func (p *alertPlanner) leave(ctx context.Context) {
+	h, self := p.home, p.app.shared.circuits.gateway
+	h.mu.Lock()
+	alone := h.alone.Outage != ""
+	h.mu.Unlock()
+	for range leaveAttempts {
+		if alone || p.app.storeOutage() != "" || p.load(ctx, false) != nil || p.state == nil || p.state.Gateways[self] == nil {
+			return
+		}
+		work := p.state.Clone()
+		delete(work.Gateways, self)
+		if p.commit(ctx, work, nil) == nil && p.state != nil {
+			return
+		}
+	}
+}
+
+// leaveAttempts is how often a gateway that stops tries to leave, when others
+// change the state at the same time.
+const leaveAttempts = 3

@@ -2,10 +2,12 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -171,6 +173,10 @@ type alertRoom struct {
 	logger   *zap.Logger
 	health   Health // of the nodes a, b, c and shop of a gateway to come
 	group    time.Duration
+
+	mu      sync.Mutex
+	running []*App
+	hosts   map[string]string // by gateway id; default: one for all
 }
 
 func newAlertRoom(t *testing.T) *alertRoom {
@@ -180,7 +186,9 @@ func newAlertRoom(t *testing.T) *alertRoom {
 	}
 	t.Cleanup(func() { s.Close() })
 	core, said := observer.New(zap.InfoLevel)
-	return &alertRoom{t, &losable{Store: s}, new(receiver), said, zap.New(core), HealthUnknown, 0}
+	return &alertRoom{
+		T: t, store: &losable{Store: s}, receiver: new(receiver), said: said, logger: zap.New(core), health: HealthUnknown, hosts: make(map[string]string),
+	}
 }
 
 // gateway begins one with what is pooled of an earlier config, or nil.
@@ -207,10 +215,44 @@ func (r *alertRoom) gateway(of *shared, webhooks ...AlertWebhook) (a *App, stop 
 		hook.client.Transport = r.receiver
 	}
 	a.noteStore(r.store, r.store.fault()) // what Start found
+	r.mu.Lock()
+	r.running = append(r.running, a)
+	r.mu.Unlock()
+	r.muster()
 	ctx, cancel := context.WithCancel(r.Context())
 	a.running.Go(func() { a.storeEvents(ctx, r.store.Events()) })
 	a.startAlerts(ctx, r.store)
-	return a, func() { cancel(); a.running.Wait() }
+	return a, func() {
+		cancel()
+		a.running.Wait()
+		r.mu.Lock()
+		r.running = slices.DeleteFunc(r.running, func(other *App) bool { return other == a })
+		r.mu.Unlock()
+		r.muster()
+	}
+}
+
+// muster tells each gateway that has its store which ones have.
+func (r *alertRoom) muster() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hosts := make(map[string]string)
+	for _, a := range r.running {
+		if id := a.shared.circuits.gateway; a.storeOutage() == "" {
+			hosts[id] = cmp.Or(r.hosts[id], "machine")
+		}
+	}
+	var alive []store.Member
+	for _, id := range slices.Sorted(maps.Keys(hosts)) {
+		alive = append(alive, store.Member{ID: id, Data: fmt.Appendf(nil, `{"gateway":{"host":%q}}`, hosts[id])})
+	}
+	for _, a := range r.running {
+		if a.storeOutage() == "" {
+			a.noteMembers(alive, time.Now(), time.Now(), time.Now())
+		} else {
+			a.loseMembers()
+		}
+	}
 }
 
 // lose takes the store from gateways, or gives it back.
@@ -219,6 +261,17 @@ func (r *alertRoom) lose(lost bool, gateways ...*App) {
 	for _, a := range gateways {
 		a.noteStore(r.store, r.store.fault())
 	}
+	r.muster()
+}
+
+// cut takes one gateway off the store, which the others have.
+func (r *alertRoom) cut(cut bool, a *App) {
+	var err error
+	if cut {
+		err = fmt.Errorf("%w: its cable is cut", store.ErrUnavailable)
+	}
+	a.noteStore(r.store, err)
+	r.muster()
 }
 
 func (r *alertRoom) logged(message string, times int) {

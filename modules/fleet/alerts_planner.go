@@ -86,8 +86,7 @@ func (p *alertPlanner) run(ctx context.Context) {
 	ticker := time.NewTicker(alertTick)
 	defer ticker.Stop()
 	for {
-		p.breakersAlone()
-		p.stepAlone(time.Now())
+		p.stepAlone()
 		p.note(ctx, p.step(ctx))
 		for _, s := range p.senders {
 			s.nudge()
@@ -97,7 +96,7 @@ func (p *alertPlanner) run(ctx context.Context) {
 			return
 		case <-ticker.C: // soon enough: what happens is grouped for longer
 		case <-p.home.inbox.wake:
-		case <-time.After(p.grouped(time.Now())):
+		case <-time.After(p.grouped(p.app.shared.circuits.now())):
 		}
 	}
 }
@@ -106,27 +105,28 @@ func (p *alertPlanner) run(ctx context.Context) {
 // than a tick.
 func (p *alertPlanner) grouped(now time.Time) time.Duration {
 	wait := alertTick
-	sooner := func(window, now time.Time) {
+	sooner := func(window time.Time) {
 		if left := window.Sub(now); left > 0 {
 			wait = min(wait, left)
 		}
 	}
 	p.home.mu.Lock()
-	sooner(p.home.alone.Window, now)
+	sooner(p.home.alone.Window)
 	p.home.mu.Unlock()
 	if p.state != nil && p.leads.Load() {
-		sooner(p.state.Window, p.app.shared.circuits.at(now))
+		sooner(p.state.Window)
 	}
 	return wait
 }
 
 // release lets another gateway take over at once.
 func (p *alertPlanner) release(ctx context.Context) {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), alertLeaseRenew)
+	defer cancel()
+	p.leave(last)
 	if !p.store.Shared() || !p.leads.Load() {
 		return
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), alertLeaseRenew)
-	defer cancel()
 	_ = p.store.Leases().Release(last, alertLease, p.app.shared.circuits.gateway) // else it lapses
 }
 
@@ -163,21 +163,25 @@ func (p *alertPlanner) step(ctx context.Context) error {
 	switch {
 	case state == nil || !state.Usable:
 		p.leads.Store(false)
-		p.state, p.lost = nil, true
+		p.state, p.lost, p.looked = nil, true, time.Time{}
 		return nil
-	case p.lost && time.Since(state.Since) < alertReturn:
+	}
+	ctx, cancel := context.WithTimeout(ctx, alertTimeout)
+	defer cancel()
+	if done, err := p.handOver(ctx); !done {
+		return err
+	}
+	if p.lost && time.Since(state.Since) < alertReturn {
 		return nil
 	}
 	p.lost = false
-	ctx, cancel := context.WithTimeout(ctx, alertTimeout)
-	defer cancel()
 	if err := p.lead(ctx); err != nil {
 		return err
 	}
 	look := time.Since(p.looked) >= alertLook
 	if look || p.state == nil && p.leads.Load() {
 		p.looked = time.Now()
-		if err := p.load(ctx); err != nil {
+		if err := p.load(ctx, p.leads.Load()); err != nil {
 			p.state = nil
 			return err
 		}
@@ -194,13 +198,14 @@ func (p *alertPlanner) step(ctx context.Context) error {
 	}
 	if look {
 		for key, at := range work.Alerts {
-			if p.app.alertOver(*at, now) {
-				changed = work.End(key, now, "", now) || changed
+			if p.app.alertOver(*at, now, alertOverAfter) {
+				changed = work.End(key, now, now) || changed
 			}
 		}
-		for _, e := range p.app.untoldAlerts(work) {
+		for _, e := range p.app.untoldAlerts(work, alertOverAfter) {
 			changed = work.Apply(e, now, p.app.quietNode) || changed
 		}
+		changed = work.Muster(p.present(), now) || changed
 	}
 	messages, noted := work.Due(now, p.routes)
 	if !changed && !noted {
@@ -228,8 +233,9 @@ func (p *alertPlanner) lead(ctx context.Context) error {
 	return nil
 }
 
-// load reads the state, counts what waits, and begins where there is nothing.
-func (p *alertPlanner) load(ctx context.Context) error {
+// load reads the state and counts what waits. Where there is no state, one
+// begins if begins is set, else it is not known.
+func (p *alertPlanner) load(ctx context.Context, begins bool) error {
 	alerts := p.store.Alerts()
 	stored, err := alerts.State(ctx)
 	if err != nil {
@@ -256,7 +262,7 @@ func (p *alertPlanner) load(ctx context.Context) error {
 		}
 		p.remember(read, stored.Revision)
 		return nil
-	case !p.leads.Load():
+	case !begins:
 		return nil
 	}
 	first, err := p.begin(ctx)
@@ -318,6 +324,9 @@ func (p *alertPlanner) takeIn(ctx context.Context, work *alert.State, now time.T
 				continue
 			}
 			e := alertEvent(event)
+			if e.Outage() != "" { // its gateway hands over what it told of it
+				continue
+			}
 			changed = work.Apply(e, now, p.app.quietNode) || changed
 			if down, is := p.stillDown(e); is {
 				changed = work.Apply(down, now, p.app.quietNode) || changed

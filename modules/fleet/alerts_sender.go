@@ -31,7 +31,9 @@ const (
 )
 
 // alertSender sends one webhook its messages, one after the other, in one
-// goroutine: the end of an alert is never there before its beginning.
+// goroutine: the end of an alert is never there before its beginning. Those in
+// memory are sent while the store is lost, and those in the store while it is
+// not; in between the planner hands the former over.
 type alertSender struct {
 	app     *App
 	home    *alerting
@@ -67,25 +69,25 @@ func (s *alertSender) sendOwn(ctx context.Context) bool {
 	h := s.home
 	h.mu.Lock()
 	q := h.queue(s.hook.id)
-	if len(q.waiting) == 0 || q.taken.After(time.Now()) {
+	if len(q.waiting) == 0 || q.until.After(time.Now()) || h.handing || s.app.storeOutage() == "" {
 		h.mu.Unlock()
 		return false
 	}
 	d := q.waiting[0]
 	d.Attempts++
+	q.sending = true
 	h.mu.Unlock()
 
-	over, wait := s.try(ctx, d, time.Now())
+	over, _ := s.try(ctx, d, s.app.shared.circuits.now())
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	q.sending = false
 	if len(q.waiting) == 0 || q.waiting[0].Key != d.Key {
 		return true // it made room meanwhile
 	}
-	if over {
-		q.waiting, q.taken = q.waiting[1:], time.Time{}
-	} else {
-		q.waiting[0], q.taken = d, time.Now().Add(wait)
+	if q.waiting[0] = d; over {
+		q.waiting = q.waiting[1:]
 	}
 	return true
 }
@@ -93,7 +95,7 @@ func (s *alertSender) sendOwn(ctx context.Context) bool {
 // sendStored tries the first message that is in the store, if one is due and
 // this gateway is the one that sends them.
 func (s *alertSender) sendStored(ctx context.Context) bool {
-	if !s.leads.Load() {
+	if !s.leads.Load() || s.paused() {
 		return false
 	}
 	bounded, cancel := context.WithTimeout(ctx, alertSettleTime)
@@ -132,6 +134,13 @@ func (s *alertSender) sendStored(ctx context.Context) bool {
 	return err == nil
 }
 
+// paused tells whether the webhook is not to be called now.
+func (s *alertSender) paused() bool {
+	s.home.mu.Lock()
+	defer s.home.mu.Unlock()
+	return s.home.queue(s.hook.id).until.After(time.Now())
+}
+
 // note logs once when the store does not hand messages out, and once when it
 // does again. The claim of a message that it could not be told of lapses.
 func (s *alertSender) note(ctx context.Context, err error) {
@@ -167,6 +176,7 @@ func (s *alertSender) try(ctx context.Context, d store.Delivery, now time.Time) 
 	if verdict == alert.Delivered {
 		s.record(func(q *alertQueue) {
 			q.delivered++
+			q.until, q.retries = time.Time{}, 0
 			if q.failing {
 				q.failing = false
 				s.app.logger.Info("alerts arrive again", fields...)
@@ -177,7 +187,15 @@ func (s *alertSender) try(ctx context.Context, d store.Delivery, now time.Time) 
 	if ctx.Err() != nil && result.Status == 0 {
 		return false, 0 // we gave it no time: the next config tries again at once
 	}
-	wait = alert.Wait(d.Attempts, result.retryAfter, rand.Float64())
+	s.record(func(q *alertQueue) {
+		if verdict == alert.Refused {
+			q.until, q.retries = time.Time{}, 0
+			return
+		}
+		q.retries++ // the webhook fails, whichever message it was that was tried
+		wait = alert.Wait(max(d.Attempts, q.retries), result.retryAfter, rand.Float64())
+		q.until = time.Now().Add(wait)
+	})
 	over = verdict == alert.Refused || now.Add(wait).Sub(d.Created) >= alert.GiveUpAfter
 	fields = append(fields, zap.String("reason", result.Error), zap.NamedError("cause", result.cause))
 	s.record(func(q *alertQueue) {

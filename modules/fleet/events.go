@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,6 +67,13 @@ func (q *eventQueue) first() (event store.Event, dropped uint64, found bool) {
 	return q.waiting[0], dropped, true
 }
 
+// all returns the events that wait, the oldest first, without taking them.
+func (q *eventQueue) all() []store.Event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.waiting)
+}
+
 // done takes the event that first returned, unless it was dropped meanwhile.
 func (q *eventQueue) done(event store.Event) {
 	q.mu.Lock()
@@ -81,7 +89,7 @@ func (q *eventQueue) done(event store.Event) {
 // never waits for the store, and before Start the event waits for it. What
 // begins or ends an alert while the store is lost has "alone": true and the
 // "outage", which names this loss, and is told to the alert webhooks by this
-// gateway.
+// gateway: what begins at once, what ends when the store is back.
 func (a *App) Emit(kind, node string, data map[string]any) {
 	outage := a.alertsAlone(kind)
 	if outage != "" {

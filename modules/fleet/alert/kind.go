@@ -63,6 +63,9 @@ const OnceFor = time.Hour
 
 func (k Kind) once() bool { return k == RefreshReplayed }
 
+// ofNode tells whether each gateway sees by itself whether it is so.
+func (k Kind) ofNode() bool { return k == NodeDown || k == Flapping || k == BreakerOpen }
+
 // Severity is critical, warning or info.
 func (k Kind) Severity() string {
 	switch k {

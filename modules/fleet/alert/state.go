@@ -2,8 +2,6 @@ package alert
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 )
@@ -55,9 +53,12 @@ type Alert struct {
 	Ended time.Time `json:"ended,omitzero"`
 	// Told is when its beginning went into a message; zero: not yet.
 	Told time.Time `json:"told,omitzero"`
-	// Outage is set when a gateway that had no store told of its beginning: see
-	// [Event.Outage].
-	Outage string `json:"outage,omitempty"`
+	// Alone is set when a gateway that had no store told of it: see [Lone].
+	Alone bool `json:"alone,omitempty"`
+	// Gone is set when it is over because its gateway is there no more.
+	Gone bool `json:"gone,omitempty"`
+
+	carried bool // all gateways know of it: see [Lone]
 }
 
 // Key is the same for all that is told of one thing that is wrong.
@@ -94,6 +95,11 @@ type State struct {
 	// Unfollowed counts alerts that were one too many, since the last message.
 	Unfollowed int               `json:"unfollowed,omitempty"`
 	Alerts     map[string]*Alert `json:"alerts,omitempty"`
+	// Gateways are those that look after alerts, by their ids.
+	Gateways map[string]*Gateway `json:"gateways,omitempty"`
+	// Outage names the loss of the store in which a gateway tells alone; empty
+	// for what all gateways know. See [Lone].
+	Outage string `json:"-"`
 }
 
 // Clone returns a copy that shares nothing.
@@ -103,6 +109,11 @@ func (s *State) Clone() *State {
 	for key, a := range s.Alerts {
 		copied := *a
 		c.Alerts[key] = &copied
+	}
+	c.Gateways = make(map[string]*Gateway, len(s.Gateways))
+	for id, g := range s.Gateways {
+		copied := *g
+		c.Gateways[id] = &copied
 	}
 	return &c
 }
@@ -123,19 +134,19 @@ func (s *State) Apply(e Event, now time.Time, quiet func(node string) bool) bool
 	a := Alert{Kind: Kind(e.Kind), Node: e.Node, Reason: e.text("reason"), Began: e.Time}
 	switch e.Kind {
 	case string(NodeDown), string(Flapping):
-		return !quiet(e.Node) && s.begin(a, e.Outage(), now)
+		return !quiet(e.Node) && s.begin(a, now)
 	case string(BreakerOpen):
 		if actor := e.text("actor"); actor != "" {
 			a.Reason = strings.TrimSpace(a.Reason + " (forced by " + actor + ")")
 		}
-		return !quiet(e.Node) && s.begin(a, e.Outage(), now)
+		return !quiet(e.Node) && s.begin(a, now)
 	case string(RefreshReplayed):
-		return s.begin(a, e.Outage(), now)
+		return s.begin(a, now)
 	case string(NodeUp):
-		down := s.End(Alert{Kind: NodeDown, Node: e.Node}.Key(), e.Time, e.Outage(), now)
-		return s.End(Alert{Kind: Flapping, Node: e.Node}.Key(), e.Time, e.Outage(), now) || down
+		down := s.End(Alert{Kind: NodeDown, Node: e.Node}.Key(), e.Time, now)
+		return s.End(Alert{Kind: Flapping, Node: e.Node}.Key(), e.Time, now) || down
 	case string(BreakerClosed):
-		return s.End(Alert{Kind: BreakerOpen, Node: e.Node}.Key(), e.Time, e.Outage(), now)
+		return s.End(Alert{Kind: BreakerOpen, Node: e.Node}.Key(), e.Time, now)
 	case string(StoreDown), eventStoreUp:
 		a.Kind, a.Gateway, a.Host, a.Reason = StoreDown, e.text("gateway"), e.text("host"), e.text("error")
 		a.Shared, _ = e.Data["shared"].(bool)
@@ -160,62 +171,61 @@ var watched = map[string]bool{"enabled": true, "draining": true}
 
 func (s *State) either(begins bool, a Alert, e Event, now time.Time) bool {
 	if begins {
-		return s.begin(a, e.Outage(), now)
+		return s.begin(a, now)
 	}
-	return s.End(a.Key(), e.Time, e.Outage(), now)
+	return s.End(a.Key(), e.Time, now)
 }
 
 // endNode ends what is wrong with a node.
 func (s *State) endNode(e Event, now time.Time) (changed bool) {
 	for key, a := range s.Alerts {
 		if a.Node == e.Node && !a.Kind.once() {
-			changed = s.End(key, e.Time, e.Outage(), now) || changed
+			changed = s.End(key, e.Time, now) || changed
 		}
 	}
 	return changed
 }
 
-func (s *State) begin(a Alert, outage string, now time.Time) bool {
+func (s *State) begin(a Alert, now time.Time) bool {
 	key := a.Key()
 	if stands := s.Alerts[key]; stands != nil {
 		if stands.Ended.IsZero() {
-			if outage == "" || !stands.Told.IsZero() {
-				return false
-			}
-			// it waited for a store that was lost, and was told meanwhile
-			stands.Told, stands.Outage = now, outage
-			return true
+			return false
 		}
 		// its end was not told yet: it goes on
-		stands.Ended, stands.Reason = time.Time{}, a.Reason
+		stands.Ended, stands.Reason, stands.Gone = time.Time{}, a.Reason, false
+		if stands.Told.IsZero() {
+			s.wait(now)
+		}
 		return true
 	}
+	s.follow(a, now)
+	return true
+}
+
+// follow adds an alert, if there is room for it.
+func (s *State) follow(a Alert, now time.Time) {
 	if len(s.Alerts) >= MaxFollowed {
 		s.Unfollowed++
-		return true
+		return
 	}
 	if s.Alerts == nil {
 		s.Alerts = make(map[string]*Alert)
 	}
-	if outage != "" {
-		a.Told, a.Outage = now, outage
-	} else {
+	s.Alerts[a.Key()] = &a
+	if a.Told.IsZero() || !a.Ended.IsZero() {
 		s.wait(now)
 	}
-	s.Alerts[key] = &a
-	return true
 }
 
 // End ends an alert, and tells whether that changed anything. What nobody was
-// told of is forgotten. outage is that of the event, see [Event.Outage]: the
-// gateway that told of the beginning during the same one tells of the end.
-func (s *State) End(key string, at time.Time, outage string, now time.Time) bool {
+// told of is forgotten.
+func (s *State) End(key string, at, now time.Time) bool {
 	a := s.Alerts[key]
-	same := a != nil && outage != "" && a.Outage == outage
 	switch {
-	case a == nil, !a.Ended.IsZero() && !same:
+	case a == nil, !a.Ended.IsZero():
 		return false
-	case a.Told.IsZero(), same:
+	case a.Told.IsZero() && !a.carried:
 		delete(s.Alerts, key)
 	default:
 		a.Ended = at
@@ -225,15 +235,6 @@ func (s *State) End(key string, at time.Time, outage string, now time.Time) bool
 		s.wait(now)
 	}
 	return true
-}
-
-// Forget drops what was told already of all but the kept kinds.
-func (s *State) Forget(keep func(Kind) bool) {
-	for key, a := range s.Alerts {
-		if !keep(a.Kind) && !a.Told.IsZero() && a.Ended.IsZero() {
-			delete(s.Alerts, key)
-		}
-	}
 }
 
 func (s *State) wait(now time.Time) {
@@ -266,23 +267,6 @@ func (r Route) wants(a *Alert) bool {
 	return r.On[a.Kind.ending()] || r.Ends && r.On[a.Kind]
 }
 
-// Message is what one webhook is told at once.
-type Message struct {
-	// Route is the index of the route that it is for.
-	Route   int
-	Created time.Time
-	Notices []Notice
-	// Unfollowed counts alerts that were one too many.
-	Unfollowed int
-}
-
-// Notice is one alert as it is told.
-type Notice struct {
-	Alert
-	// Repeated is set when its beginning was told before.
-	Repeated bool
-}
-
 // Due returns the messages that are due, notes that they are told, and tells
 // whether that is something to remember.
 func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bool) {
@@ -294,18 +278,23 @@ func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bo
 	}
 	unfollowed := 0
 	if !s.Window.IsZero() && !now.Before(s.Window) {
+		s.Window, noted = time.Time{}, true
 		for key, a := range s.Alerts {
 			switch {
+			case !a.Ended.IsZero() && s.holds(a):
+				if s.Outage == "" {
+					s.wait(now)
+				}
+				continue
 			case !a.Ended.IsZero():
 				delete(s.Alerts, key)
 			case !a.Told.IsZero():
 				continue
 			default:
-				a.Told = now
+				a.Told, a.Alone = now, s.Outage != ""
 			}
 			changed = append(changed, a)
 		}
-		s.Window, noted = time.Time{}, true
 		unfollowed, s.Unfollowed = s.Unfollowed, 0
 	}
 	for i, route := range routes {
@@ -317,6 +306,7 @@ func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bo
 		}
 		for _, a := range s.Alerts {
 			if route.wants(a) && route.repeats(a, s.Ticked, now) {
+				a.Alone = a.Alone || s.Outage != ""
 				notices = append(notices, Notice{Alert: *a, Repeated: true})
 			}
 		}
@@ -335,57 +325,4 @@ func (r Route) repeats(a *Alert, before, now time.Time) bool {
 		before = a.Told
 	}
 	return now.Sub(a.Told)/r.Repeat > before.Sub(a.Told)/r.Repeat
-}
-
-// split makes messages of at most so many notices, what is worst first.
-func split(route, most int, now time.Time, notices []Notice, unfollowed int) (messages []Message) {
-	slices.SortFunc(notices, func(a, b Notice) int {
-		if firing := a.Ended.IsZero(); firing != b.Ended.IsZero() {
-			if firing {
-				return -1
-			}
-			return 1
-		}
-		if c := strings.Compare(a.Kind.Severity(), b.Kind.Severity()); c != 0 { // critical, info, warning
-			return c
-		}
-		if c := a.Began.Compare(b.Began); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Key(), b.Key())
-	})
-	if most <= 0 {
-		most = max(len(notices), 1)
-	}
-	for chunk := range slices.Chunk(notices, most) {
-		messages = append(messages, Message{Route: route, Created: now, Notices: chunk, Unfollowed: unfollowed})
-		unfollowed = 0
-	}
-	return messages
-}
-
-// counts counts the notices by status and kind.
-func (m Message) counts() map[string]map[Kind]int {
-	counts := make(map[string]map[Kind]int)
-	for _, n := range m.Notices {
-		if counts[n.Status()] == nil {
-			counts[n.Status()] = make(map[Kind]int)
-		}
-		counts[n.Status()][n.Kind]++
-	}
-	return counts
-}
-
-// words writes "2 node_down, 1 flapping".
-func words(counts map[Kind]int) string {
-	var parts []string
-	for _, kind := range slices.SortedFunc(maps.Keys(counts), func(a, b Kind) int {
-		if counts[a] != counts[b] {
-			return counts[b] - counts[a]
-		}
-		return strings.Compare(string(a), string(b))
-	}) {
-		parts = append(parts, number(counts[kind])+" "+string(kind))
-	}
-	return strings.Join(parts, ", ")
 }

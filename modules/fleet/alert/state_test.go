@@ -211,45 +211,6 @@ func TestOfNodesInMaintenanceNothingIsTold(t *testing.T) {
 	s.after(time.Minute, "-node_down/a")
 }
 
-// Of what gateways told while they had no store nothing is told again.
-func TestWhatWasToldAloneIsNotToldAgain(t *testing.T) {
-	alone := map[string]any{"outage": "g/1"}
-	s := tell(t, Route{Repeat: time.Hour})
-	s.event("node_down", "a", alone)
-	s.event("node_down", "a", alone) // another gateway saw it too
-	s.event("node_down", "b", alone)
-	s.event("node_up", "b", alone) // and both were told there
-	s.event("node_down", "c", nil)
-	s.after(10*time.Second, "+node_down/c")
-	s.event("node_up", "c", alone) // nobody there knew of it
-	s.event("node_up", "a", nil)   // the one with the store tells
-	s.after(10*time.Second, "-node_down/a", "-node_down/c")
-	s.after(3 * time.Hour)
-}
-
-// The end of what a gateway told alone is told by that gateway only while its
-// store is lost for the same time: later, and elsewhere, nobody there knows of
-// the beginning.
-func TestTheEndOfWhatWasToldInAnotherOutageIsTold(t *testing.T) {
-	first, second, elsewhere := map[string]any{"outage": "g/1"}, map[string]any{"outage": "g/2"}, map[string]any{"outage": "h/1"}
-	s := tell(t, Route{})
-	s.event("node_down", "a", first)
-	s.event("node_down", "b", first)
-	s.event("node_down", "c", first)
-	s.event("node_up", "a", second)
-	s.event("node_up", "b", elsewhere)
-	s.event("node_up", "c", elsewhere)
-	s.event("node_up", "c", first) // and the one that had told of it told of this too
-	s.after(10*time.Second, "-node_down/a", "-node_down/b")
-	s.after(time.Hour)
-	// what waited for the store when that was lost, and was told meanwhile
-	s.event("breaker_open", "d", nil)
-	s.event("breaker_open", "d", first)
-	s.after(time.Hour)
-	s.event("breaker_closed", "d", nil)
-	s.after(10*time.Second, "-breaker_open/d")
-}
-
 func TestMoreThanCanBeFollowedAreCounted(t *testing.T) {
 	s := tell(t)
 	for i := range MaxFollowed + 3 {
@@ -276,18 +237,5 @@ func TestACloneSharesNothing(t *testing.T) {
 	c.Due(s.now.Add(time.Minute), nil)
 	if !s.state.Alerts["node_down/a"].Told.IsZero() || c.Alerts["node_down/a"].Told.IsZero() {
 		t.Error("a clone changed what it was made of")
-	}
-}
-
-func TestWhatAGatewayToldItselfIsForgotten(t *testing.T) {
-	s := tell(t)
-	s.event("store_down", "", map[string]any{"gateway": "g"})
-	s.event("node_down", "a", nil)
-	s.after(10*time.Second, "+node_down/a", "+store_down/g")
-	s.event("node_down", "b", nil)
-	s.state.Forget(func(k Kind) bool { return k == StoreDown })
-	s.after(10*time.Second, "+node_down/b")
-	if s.state.Alerts["node_down/a"] != nil || s.state.Alerts["store_down/g"] == nil {
-		t.Errorf("alerts are %v", s.state.Alerts)
 	}
 }

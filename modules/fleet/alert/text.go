@@ -81,6 +81,12 @@ func (n Notice) Summary() string {
 	default:
 		begins, ends = string(n.Kind), string(n.Kind)+" is over"
 	}
+	if n.Gone && n.Kind == StoreDown {
+		ends = machine + " is gone, and what it may have told of its store is over"
+	}
+	if n.Gone && n.Kind == ProberUnhealthy {
+		ends = machine + " is gone, and what it may have told of its health checks is over"
+	}
 	text := begins
 	if !n.Ended.IsZero() {
 		text = ends

@@ -1,0 +1,111 @@
+package alert
+
+import "time"
+
+// Lone is the state of a gateway that has lost its store, named by outage, and
+// tells alone of what it sees. It goes on with what all gateways knew when they
+// were last heard of (nil: nothing), as far as it is this gateway's: what waited
+// to be told waits anew, unless it is over, and what was told is repeated.
+//
+// A lone gateway tells no end. It cannot know whether others still see what it
+// sees no more, nor what waits for a webhook in the store: an end could arrive
+// before its beginning. Ends are told when the store is back, see [State.Adopt].
+func Lone(known *State, outage string, mine func(*Alert) (mine, over bool), now time.Time) *State {
+	s := &State{Outage: outage, Ticked: now, Alerts: make(map[string]*Alert)}
+	if known == nil {
+		return s
+	}
+	s.Ticked = known.Ticked
+	for key, a := range known.Alerts {
+		mine, over := mine(a)
+		if a.Kind == StoreDown || !mine {
+			continue
+		}
+		copied := *a
+		copied.Alone, copied.carried = false, true
+		s.Alerts[key] = &copied
+		if a.Told.IsZero() && over {
+			copied.Ended = now
+		}
+		s.wait(now)
+	}
+	return s
+}
+
+// Adopt takes in what a gateway told alone, when its store is back: what is
+// still firing is not told again, and what is over is told to be, unless
+// another gateway may still see it. known is whether the gateway was one of
+// [State.Gateways] when it lost its store, so that what it carried and is not
+// there any more has been told to be over.
+func (s *State) Adopt(lone *State, gateway string, known bool, now time.Time) {
+	sole := true
+	for id := range s.Gateways {
+		sole = sole && id == gateway
+	}
+	s.Unfollowed += lone.Unfollowed
+	if lone.Ticked.After(s.Ticked) {
+		s.Ticked = lone.Ticked
+	}
+	for key, a := range lone.Alerts {
+		stands, carried := s.Alerts[key], a.carried && known
+		switch {
+		case stands == nil && carried && !a.Alone: // nothing was told of it since it ended
+		case stands == nil:
+			fresh := *a
+			fresh.carried = false
+			if carried && fresh.Ended.IsZero() { // it ended, and was repeated here
+				fresh.Ended = now
+			}
+			if !fresh.Ended.IsZero() && fresh.Told.IsZero() {
+				continue
+			}
+			s.follow(fresh, now)
+		default:
+			if stands.Told.IsZero() {
+				stands.Told = a.Told
+			}
+			stands.Alone = stands.Alone || a.Alone
+			switch {
+			case a.Ended.IsZero() && !carried:
+				stands.Ended = time.Time{} // another gateway saw it end, and it goes on here
+			case !a.Ended.IsZero() && (sole || !a.Kind.ofNode()):
+				s.End(key, a.Ended, now)
+			}
+		}
+	}
+}
+
+// Again returns once more what a lone gateway told of what is still firing, for
+// some routes (by index): older messages to them waited in the store, and what
+// these say must not be the last word.
+func (s *State) Again(now time.Time, routes []Route, which func(route int) bool) (messages []Message) {
+	for i, route := range routes {
+		if !which(i) {
+			continue
+		}
+		var notices []Notice
+		for _, a := range s.Alerts {
+			if a.Alone && a.Ended.IsZero() && !a.Kind.once() && route.wants(a) {
+				notices = append(notices, Notice{Alert: *a, Repeated: true})
+			}
+		}
+		messages = append(messages, split(i, route.Most, now, notices, 0)...)
+	}
+	return messages
+}
+
+// holds tells whether the end of an alert is not to be told yet: what a lone
+// gateway told may be seen by another one that has not been heard of since.
+func (s *State) holds(a *Alert) bool {
+	if s.Outage != "" {
+		return true
+	}
+	if a.Alone {
+		for _, g := range s.Gateways {
+			if !g.Missing.IsZero() {
+				return true
+			}
+		}
+	}
+	return false
+}
