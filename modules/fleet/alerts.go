@@ -87,6 +87,15 @@ func (q *alertQueue) noteAge(since time.Time) {
 	}
 }
 
+// idle is said when another gateway sends: how that goes is not known here.
+func (h *alerting) idle() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, q := range h.queues {
+		q.failing = false
+	}
+}
+
 // firing counts what is firing, as this gateway knows it. h.mu is held.
 func (h *alerting) firing() int {
 	n := h.alone.Firing()

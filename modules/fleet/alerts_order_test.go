@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,6 +186,48 @@ func TestAWebhookThatFailsIsNotCalledMoreOftenForTheStoreIsBack(t *testing.T) {
 		}
 		if len(keys) != 1 {
 			t.Errorf("one message had the keys %v", keys)
+		}
+	})
+}
+
+// TestAGatewayThatNoLongerSendsWarnsOfNoWebhook: another one does, and it works.
+func TestAGatewayThatNoLongerSendsWarnsOfNoWebhook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		var well atomic.Bool
+		r.receiver.answer = func(posted, int) (*http.Response, error) {
+			if well.Load() {
+				return answered(200), nil
+			}
+			return answered(503), nil
+		}
+		first, stop := r.gateway(nil, hook("one"))
+		defer stop()
+		time.Sleep(time.Second)
+		second, stopToo := r.gateway(nil, hook("one"))
+		defer stopToo()
+		time.Sleep(time.Second)
+		first.Emit("node_down", "a", reason)
+		time.Sleep(afterGroup)
+		if s := first.AlertStatus(); !s.Webhooks[0].Failing {
+			t.Fatalf("status is %+v", s)
+		}
+		// the first loses the store for long enough that the second leads
+		r.cut(true, first)
+		time.Sleep(alertLeaseTTL + time.Second) // and short enough that it tells nothing of it
+		r.cut(false, first)
+		well.Store(true)
+		time.Sleep(10 * time.Minute)
+		for i, a := range []*App{first, second} {
+			if s := a.AlertStatus(); s.Webhooks[0].Failing || s.LastError != "" || s.Pending != 0 {
+				t.Errorf("status of gateway %d is %+v", i+1, s)
+			}
+			if c := a.Examine(false).Checks["alerts:deliveries"][0]; c.Status != HealthPass {
+				t.Errorf("gateway %d: %+v", i+1, c)
+			}
+		}
+		if !slices.Contains(r.receiver.of("one"), "+node_down/a") {
+			t.Errorf("%q was told", r.receiver.of("one"))
 		}
 	})
 }

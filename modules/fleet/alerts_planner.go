@@ -178,6 +178,9 @@ func (p *alertPlanner) step(ctx context.Context) error {
 	if err := p.lead(ctx); err != nil {
 		return err
 	}
+	if !p.leads.Load() {
+		p.home.idle()
+	}
 	look := time.Since(p.looked) >= alertLook
 	if look || p.state == nil && p.leads.Load() {
 		p.looked = time.Now()
