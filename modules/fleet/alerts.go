@@ -240,6 +240,9 @@ func downEvent(slug string, since time.Time, h HealthStatus) alert.Event {
 // were alerts.
 // after is for how long they must have been down.
 func (a *App) untoldAlerts(known *alert.State, after time.Duration) (events []alert.Event) {
+	if len(known.Alerts) >= alert.MaxFollowed {
+		return nil // they were counted when they began
+	}
 	for _, node := range a.Snapshot().Nodes {
 		h := node.Health()
 		if h.State != HealthUnhealthy || time.Since(h.Since) < after {

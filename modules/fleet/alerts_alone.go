@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"strconv"
 	"time"
 
@@ -87,7 +86,7 @@ func (p *alertPlanner) beginAlone(outage string, now time.Time) {
 	if h.alone.Outage != "" {
 		return // also when it was back for so short a time that nothing was handed over
 	}
-	h.alone = alert.Lone(h.shared, outage, func(at *alert.Alert) (mine, over bool) {
+	h.alone = alert.Lone(h.shared, outage, time.Duration(p.app.AlertGroup), func(at *alert.Alert) (mine, over bool) {
 		mine = at.Gateway == "" || at.Gateway == p.app.shared.circuits.gateway // others tell of themselves
 		return mine, mine && p.app.alertOver(*at, now, 0)
 	}, now)
@@ -157,99 +156,3 @@ func (p *alertPlanner) lookAlone(now time.Time) {
 		alone.Apply(e, now, p.app.quietNode)
 	}
 }
-
-// handOver gives all gateways what this one told alone, and its messages that
-// have not arrived, once the store is back: from then on there is one queue per
-// webhook, in which no message about something overtakes another one about it.
-// done is false while that has to wait, and nothing else is to be told before it.
-func (p *alertPlanner) handOver(ctx context.Context) (done bool, err error) {
-	h, self := p.home, p.app.shared.circuits.gateway
-	h.mu.Lock()
-	if h.alone.Outage == "" {
-		h.mu.Unlock()
-		return true, nil
-	}
-	lone := h.alone.Clone()
-	var waiting []store.Delivery
-	for _, hook := range p.app.alertHooks {
-		q := h.queue(hook.id)
-		if q.sending {
-			h.mu.Unlock()
-			return false, nil
-		}
-		waiting = append(waiting, q.waiting...)
-	}
-	h.handing = true
-	h.mu.Unlock()
-	handed := false
-	defer func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.handing = false; !handed {
-			return
-		}
-		h.alone = new(alert.State)
-		for _, hook := range p.app.alertHooks {
-			h.queue(hook.id).waiting = nil
-		}
-	}()
-	p.state = nil
-	if err := p.load(ctx, true); err != nil || p.state == nil {
-		return false, err
-	}
-	work, now := p.state.Clone(), p.app.shared.circuits.now()
-	work.Group = time.Duration(p.app.AlertGroup)
-	member := work.Gateways[self]
-	if member != nil && member.Outage == lone.Outage {
-		handed = true // and the answer was lost
-		return true, nil
-	}
-	work.Muster(p.present(), now)
-	work.Adopt(lone, self, member != nil, now)
-	work.Gateways[self].Outage = lone.Outage
-	again := lone.Again(now, p.routes, func(route int) bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return h.queue(p.app.alertHooks[route].id).stored > 0
-	})
-	if err := p.commit(ctx, work, append(waiting, p.render(again)...)); err != nil || p.state == nil {
-		return false, err
-	}
-	handed = true
-	return true, nil
-}
-
-// present is which gateways are there, as far as is known here.
-func (p *alertPlanner) present() alert.Present {
-	members, self := p.app.Members(), p.app.shared.circuits.gateway
-	present := alert.Present{Hosts: map[string]string{self: hostName()}, Shared: p.store.Shared(), Sure: !p.store.Shared() || !members.Stale && len(members.Gateways) > 0}
-	if !members.Stale {
-		for _, g := range members.Gateways {
-			present.Hosts[g.ID] = g.Host
-		}
-	}
-	return present
-}
-
-// leave takes this gateway off those that look after alerts. One that has told
-// something alone stays: nobody but it, or its absence, ends that.
-func (p *alertPlanner) leave(ctx context.Context) {
-	h, self := p.home, p.app.shared.circuits.gateway
-	h.mu.Lock()
-	alone := h.alone.Outage != ""
-	h.mu.Unlock()
-	for range leaveAttempts {
-		if alone || p.app.storeOutage() != "" || p.load(ctx, false) != nil || p.state == nil || p.state.Gateways[self] == nil {
-			return
-		}
-		work := p.state.Clone()
-		delete(work.Gateways, self)
-		if p.commit(ctx, work, nil) == nil && p.state != nil {
-			return
-		}
-	}
-}
-
-// leaveAttempts is how often a gateway that stops tries to leave, when others
-// change the state at the same time.
-const leaveAttempts = 3

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -129,6 +130,47 @@ func TestAnOldEndIsNotTheLastWord(t *testing.T) {
 		a.Emit("node_up", "a", nil)
 		time.Sleep(time.Minute)
 		took.expect(t, "node_down/a", "++-+-")
+	})
+}
+
+// TestALongQueueIsHandedOverInOrder: more messages than go into the store at once.
+func TestALongQueueIsHandedOverInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		r.group = time.Second
+		var down atomic.Bool
+		down.Store(true)
+		var took incidents
+		took.accept(r.receiver, func(posted) *http.Response {
+			if down.Load() {
+				return answered(503)
+			}
+			return answered(204)
+		})
+		a, stop := r.gateway(nil, hook("one", func(w *AlertWebhook) { w.On = []string{"action_stuck"} }))
+		defer stop()
+		time.Sleep(time.Second)
+		r.lose(true, a)
+		const n = 2*handedAtOnce + 50
+		for i := range n {
+			a.ActionStuck(fmt.Sprintf("run-%d", i), "no answer")
+			time.Sleep(2 * time.Second)
+		}
+		if s := a.AlertStatus(); s.Pending != n {
+			t.Fatalf("status is %+v", s)
+		}
+		r.lose(false, a)
+		a.ActionUnstuck("run-0")
+		down.Store(false)
+		time.Sleep(30 * time.Minute)
+		if len(took.arrived) != n+1 || took.arrived[n] != "-action_stuck/run-0" {
+			t.Fatalf("%d messages arrived", len(took.arrived))
+		}
+		for i, word := range took.arrived[:n] {
+			if word != fmt.Sprintf("+action_stuck/run-%d", i) {
+				t.Fatalf("message %d is %s", i, word)
+			}
+		}
 	})
 }
 

@@ -10,8 +10,8 @@ import "time"
 // A lone gateway tells no end. It cannot know whether others still see what it
 // sees no more, nor what waits for a webhook in the store: an end could arrive
 // before its beginning. Ends are told when the store is back, see [State.Adopt].
-func Lone(known *State, outage string, mine func(*Alert) (mine, over bool), now time.Time) *State {
-	s := &State{Outage: outage, Ticked: now, Alerts: make(map[string]*Alert)}
+func Lone(known *State, outage string, group time.Duration, mine func(*Alert) (mine, over bool), now time.Time) *State {
+	s := &State{Outage: outage, Group: group, Ticked: now, Alerts: make(map[string]*Alert)}
 	if known == nil {
 		return s
 	}
@@ -24,10 +24,13 @@ func Lone(known *State, outage string, mine func(*Alert) (mine, over bool), now 
 		copied := *a
 		copied.Alone, copied.carried = false, true
 		s.Alerts[key] = &copied
-		if a.Told.IsZero() && over {
+		switch {
+		case !a.Told.IsZero():
+		case over:
 			copied.Ended = now
+		default:
+			s.wait(now)
 		}
-		s.wait(now)
 	}
 	return s
 }
@@ -78,9 +81,9 @@ func (s *State) Adopt(lone *State, gateway string, known bool, now time.Time) {
 // Again returns once more what a lone gateway told of what is still firing, for
 // some routes (by index): older messages to them waited in the store, and what
 // these say must not be the last word.
-func (s *State) Again(now time.Time, routes []Route, which func(route int) bool) (messages []Message) {
+func (s *State) Again(now time.Time, routes []Route, which map[int]bool) (messages []Message) {
 	for i, route := range routes {
-		if !which(i) {
+		if !which[i] {
 			continue
 		}
 		var notices []Notice

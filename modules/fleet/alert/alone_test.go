@@ -13,7 +13,7 @@ func all(*Alert) (mine, over bool) { return true, false }
 func lone(t *testing.T, known *story, mine func(*Alert) (mine, over bool)) *story {
 	s := tell(t, known.route...)
 	s.now, s.start = known.now, known.start
-	s.state = Lone(known.state, "g/1", mine, s.now)
+	s.state = Lone(known.state, "g/1", Group, mine, s.now)
 	return s
 }
 
@@ -80,7 +80,7 @@ func TestALoneGatewayTellsWhatItSeesAndNoEnd(t *testing.T) {
 // TestALoneGatewayMayKnowNothing: it began without its store.
 func TestALoneGatewayMayKnowNothing(t *testing.T) {
 	s := tell(t)
-	s.state = Lone(nil, "g/1", all, s.now)
+	s.state = Lone(nil, "g/1", Group, all, s.now)
 	s.event("node_down", "a", nil)
 	s.passes(10*time.Second, "+node_down/a")
 }
@@ -189,7 +189,7 @@ func TestWhatWasToldAloneIsSaidAgain(t *testing.T) {
 	s.now = s.now.Add(Group)
 	s.state.Due(s.now, s.route)
 	s.event("node_up", "over", nil)
-	messages := s.state.Again(s.now, s.route, func(route int) bool { return route < 2 })
+	messages := s.state.Again(s.now, s.route, map[int]bool{0: true, 1: true})
 	if len(messages) != 1 || messages[0].Route != 0 || strings.Join(marked(messages), " ") != "=node_down/a" {
 		t.Errorf("messages are %+v", messages)
 	}
