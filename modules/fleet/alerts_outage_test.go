@@ -90,6 +90,10 @@ func TestOneGatewaysEndIsNotTheEndOfOthers(t *testing.T) {
 		time.Sleep(time.Second)
 		second, stopToo := r.gateway(nil, hook("one"))
 		defer stopToo()
+		for _, slug := range []string{"a", "b"} { // both have breakers before anybody looks
+			force(t, first, slug, "reset")
+			force(t, second, slug, "reset")
+		}
 		time.Sleep(2 * alertLook)
 		r.lose(true, first, second)
 		time.Sleep(2 * time.Second)
@@ -137,6 +141,10 @@ func TestAnAloneIncidentEndsForAll(t *testing.T) {
 		time.Sleep(time.Second)
 		second, stopToo := r.gateway(nil, hook("one"))
 		defer stopToo()
+		for _, slug := range []string{"a", "b"} { // both have breakers before anybody looks
+			force(t, first, slug, "reset")
+			force(t, second, slug, "reset")
+		}
 		time.Sleep(2 * alertLook)
 		force(t, first, "b", "open")
 		force(t, second, "b", "open")
