@@ -107,21 +107,8 @@ func (p *alertPlanner) stepAlone() {
 	p.breakersAlone(lost)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.alone.Group = time.Duration(p.app.AlertGroup)
-	for {
-		event, dropped, found := h.inbox.first()
-		if dropped > 0 {
-			p.app.logger.Warn("events were lost before they could be alerted of", zap.Uint64("lost", dropped))
-		}
-		if !found {
-			break
-		}
-		h.alone.Apply(alertEvent(event), now, p.app.quietNode)
-		h.inbox.done(event)
-	}
-	if !lost { // also when nobody was told of its return
-		h.alone.End(alert.Alert{Kind: alert.StoreDown, Gateway: p.app.shared.circuits.gateway}.Key(), now, now)
-	} else {
+	p.takeInAlone(lost, now)
+	if lost {
 		p.lookAlone(now)
 		messages, _ := h.alone.Due(now, p.routes)
 		for _, d := range p.render(messages) {
@@ -136,6 +123,28 @@ func (p *alertPlanner) stepAlone() {
 	}
 	for _, hook := range p.app.alertHooks {
 		h.queue(hook.id).noteWaiting(time.Now())
+	}
+}
+
+// takeInAlone reads the events that this gateway tells of by itself. h.mu is held.
+func (p *alertPlanner) takeInAlone(lost bool, now time.Time) {
+	h := p.home
+	h.alone.Group = time.Duration(p.app.AlertGroup)
+	for {
+		event, dropped, found := h.inbox.first()
+		if dropped > 0 {
+			p.app.logger.Warn("events were lost before they could be alerted of", zap.Uint64("lost", dropped))
+		}
+		if !found {
+			break
+		}
+		if h.alone.Outage != "" { // else it was lost for less than a moment
+			h.alone.Apply(alertEvent(event), now, p.app.quietNode)
+		}
+		h.inbox.done(event)
+	}
+	if !lost { // also when nobody was told of its return
+		h.alone.End(alert.Alert{Kind: alert.StoreDown, Gateway: p.app.shared.circuits.gateway}.Key(), now, now)
 	}
 }
 

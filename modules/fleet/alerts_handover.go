@@ -20,6 +20,8 @@ func (p *alertPlanner) handOver(ctx context.Context) (done bool, err error) {
 		h.mu.Unlock()
 		return true, nil
 	}
+	// what came since it last looked, and that the store is back
+	p.takeInAlone(false, p.app.shared.circuits.now())
 	lone := h.alone.Clone()
 	var waiting []store.Delivery
 	for _, hook := range p.app.alertHooks {

@@ -239,7 +239,7 @@ func (r *alertRoom) muster() {
 	hosts := make(map[string]string)
 	for _, a := range r.running {
 		if id := a.shared.circuits.gateway; a.storeOutage() == "" {
-			hosts[id] = cmp.Or(r.hosts[id], "machine")
+			hosts[id] = cmp.Or(r.hosts[id], hostName())
 		}
 	}
 	var alive []store.Member

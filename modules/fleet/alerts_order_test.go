@@ -88,7 +88,10 @@ func TestAnEndNeverOvertakesItsBeginning(t *testing.T) {
 			time.Sleep(time.Minute)
 			down.Store(false)
 			time.Sleep(30 * time.Minute)
-			took.expect(t, "node_down/b", "+-")
+			// once more, where the other gateway's messages were in the store already
+			if told := strings.Join(took.of("node_down/b"), ""); told != "+-" && (sole || told != "++-") {
+				t.Fatalf("of node b the receiver took %q", told)
+			}
 			took.expect(t, "store_down/"+told.shared.circuits.gateway, "+-")
 			if s := told.AlertStatus(); s.Pending != 0 || s.Firing != 0 {
 				t.Errorf("status is %+v", s)
@@ -117,7 +120,7 @@ func TestAnOldEndIsNotTheLastWord(t *testing.T) {
 		time.Sleep(afterGroup)
 		down.Store(true)
 		a.Emit("node_up", "a", nil)
-		time.Sleep(afterGroup)
+		time.Sleep(afterGroup + time.Second/2) // between two attempts
 		r.lose(true, a)
 		down.Store(false)
 		time.Sleep(time.Second)
