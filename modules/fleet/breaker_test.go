@@ -204,7 +204,7 @@ func TestBreakerResultsOfOlderGenerationsAreDropped(t *testing.T) {
 // Clients that leave say nothing about the node, and a trial that they took
 // goes to the next caller.
 func TestTenThousandClientAbortsOpenNothing(t *testing.T) {
-	f := run(t, "node a "+hanging(t)+" {\n dialect gateway\n}\nnode b "+hanging(t)+" {\n dialect gateway\n}")
+	f := run(t, "health off\nnode a "+hanging(t)+" {\n dialect gateway\n}\nnode b "+hanging(t)+" {\n dialect gateway\n}")
 	n := f.node("a")
 	var group sync.WaitGroup
 	for range 8 {
