@@ -24,8 +24,9 @@ func init() { caddy.RegisterModule(new(Upstreams)) }
 //
 // Nodes with http and with https URLs stand side by side, and a node's path
 // stands before the request's, when `transport federation` is used; with another
-// transport only those nodes are upstreams that it can reach: the ones of its
-// scheme that have no path.
+// transport only those nodes are upstreams that it can reach, the ones of its
+// scheme that have no path, and that did not choose their URL themselves: no
+// other transport looks at the addresses that their names stand for later.
 type Upstreams struct {
 	// Capabilities that a node must have, all of them. Default: none.
 	Capabilities []string `json:"capabilities,omitempty"`
@@ -145,9 +146,9 @@ func (u *Upstreams) matching() []*target {
 			t.meter.See(at, false) // and it starts slowly when it comes back
 			continue
 		}
-		if !u.reachable(node) {
+		if why := u.unreachable(node); why != "" {
 			if last == nil || last.snapshot != snapshot {
-				u.logger.Warn("node is not an upstream: its URL needs `transport federation`", zap.String("node", node.Slug))
+				u.logger.Warn("node is not an upstream: "+why+" needs `transport federation`", zap.String("node", node.Slug))
 			}
 			continue
 		}
@@ -180,9 +181,19 @@ func (u *Upstreams) fits(node *fleet.Node) bool {
 	return slices.ContainsFunc(u.Domains, func(d string) bool { return slices.Contains(domains, d) })
 }
 
-// reachable tells whether the handler's transport can call the node.
-func (u *Upstreams) reachable(node *fleet.Node) bool {
-	return u.transport != nil || (node.URL.Scheme == "https") == u.tls && node.URL.Path == ""
+// unreachable says what of the node the handler's transport cannot do, or
+// nothing.
+func (u *Upstreams) unreachable(node *fleet.Node) string {
+	switch {
+	case u.transport != nil:
+		return ""
+	case node.Guarded(): // a name can point to this machine by the time it is dialled
+		return "it registered itself, and its URL"
+	case (node.URL.Scheme == "https") != u.tls || node.URL.Path != "":
+		return "its URL"
+	default:
+		return ""
+	}
 }
 
 // dialAddress is where a node is dialled.

@@ -231,3 +231,8 @@ func (n *Node) OwnTransport() http.RoundTripper {
 	}
 	return nil
 }
+
+// Guarded tells whether the node chose where it lives: every address that its
+// name stands for must then be looked at before it is dialled, which
+// [Node.OwnTransport] alone does.
+func (n *Node) Guarded() bool { return n.guarded }
