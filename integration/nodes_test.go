@@ -300,6 +300,12 @@ func TestAnOperatorOverHTTP(t *testing.T) {
 	g.expects(409, g.call("POST", "/v1/nodes/shop/approve", "", bearer...))
 	// nobody gives power over others here, and who is held back cannot leave
 	g.expects(403, g.call("PATCH", "/v1/nodes/shop", `{"capabilities":["search","tokens"]}`, bearer...))
+	// nor has a node that has such power called where it likes
+	for _, change := range []string{`{"dialect":{"dialect":"gateway"}}`, `{"credentials":{"type":"none"}}`} {
+		if r := g.expects(403, g.call("PATCH", "/v1/nodes/ops", change, bearer...)); !strings.Contains(r.text("detail"), "on the command line only") {
+			t.Errorf("the refusal is %s", r.raw)
+		}
+	}
 	g.expects(200, g.call("POST", "/v1/nodes/shop/drain", "", bearer...))
 	g.expects(403, g.call("DELETE", "/v1/nodes/shop", "", shop...))
 	g.expects(200, g.call("POST", "/v1/nodes/shop/enable", "", bearer...))

@@ -67,7 +67,7 @@ func add(x *exchange, settings importing.Settings) (*fleet.Node, error) {
 	if len(change) == 0 {
 		return node, nil
 	}
-	return x.app.UpdateNode(x.Context(), settings.Slug, change, false)
+	return x.app.UpdateNode(x.Context(), settings.Slug, change, fleet.ByOperator)
 }
 
 func changeNode(x *exchange) error {
@@ -105,7 +105,7 @@ func write(x *exchange, node *fleet.Node, change map[string]json.RawMessage) (*f
 	}
 	var err error
 	if len(change) > 0 {
-		if node, err = x.app.UpdateNode(x.Context(), node.Slug, change, false); err != nil {
+		if node, err = x.app.UpdateNode(x.Context(), node.Slug, change, fleet.ByOperator); err != nil {
 			return nil, err
 		}
 	}

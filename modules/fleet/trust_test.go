@@ -32,7 +32,7 @@ func TestASettingThatMakesNoNodeIsNotWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, slug := range []string{"shop", "fixed"} {
-			_, err := f.app.UpdateNode(ctx, slug, members, false)
+			_, err := f.app.UpdateNode(ctx, slug, members, ByOperator)
 			if code(err) != CodeInvalid || !strings.Contains(err.Error(), says) {
 				t.Errorf("%s of %s: %v", change, slug, err)
 			}
@@ -80,7 +80,7 @@ func TestAURLStandsForNoPowerOverOthers(t *testing.T) {
 		if _, err := f.app.Register(ctx, r, enrollSecret, itself); slug == "mill" && code(err) != CodeNotPermitted {
 			t.Errorf("%s moved: %v", slug, err)
 		}
-		if _, err := f.app.UpdateNode(ctx, slug, map[string]json.RawMessage{"url": json.RawMessage(`"http://127.0.0.1:99"`)}, true); code(err) != CodeNotPermitted && code(err) != CodeNodeFixed {
+		if _, err := f.app.UpdateNode(ctx, slug, map[string]json.RawMessage{"url": json.RawMessage(`"http://127.0.0.1:99"`)}, ByNode); code(err) != CodeNotPermitted && code(err) != CodeNodeFixed {
 			t.Errorf("%s moved: %v", slug, err)
 		}
 		if node := f.app.Snapshot().Node(slug); node.URL.String() != url {
@@ -112,7 +112,7 @@ func TestSecretsOfAnOperatorDoNotMoveAlong(t *testing.T) {
 			return err
 		},
 		"update": func(url string) error {
-			_, err := f.app.UpdateNode(ctx, "shop", map[string]json.RawMessage{"url": json.RawMessage(`"` + url + `"`)}, true)
+			_, err := f.app.UpdateNode(ctx, "shop", map[string]json.RawMessage{"url": json.RawMessage(`"` + url + `"`)}, ByNode)
 			return err
 		},
 	} {
@@ -125,7 +125,7 @@ func TestSecretsOfAnOperatorDoNotMoveAlong(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := f.app.UpdateNode(ctx, "shop", given, false); err != nil {
+		if _, err := f.app.UpdateNode(ctx, "shop", given, ByOperator); err != nil {
 			t.Fatal(err)
 		}
 		if node := f.app.Snapshot().Node("shop"); len(node.headers) != 1 {

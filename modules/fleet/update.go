@@ -104,16 +104,15 @@ func (n *nodeRecord) check() error {
 
 // UpdateNode changes a node. change is a JSON object of the members of
 // [NodeConfig], and of version and metadata; null takes a member back to its
-// default (RFC 7396, on the first level). self is set when the node itself
-// asks: it may change what it says of itself, and shrink what it may do. A
-// field that the Caddyfile sets cannot be changed. The error is a [NodeError].
-func (a *App) UpdateNode(ctx context.Context, slug string, change map[string]json.RawMessage, self bool) (*Node, error) {
+// default (RFC 7396, on the first level). A field that the Caddyfile sets
+// cannot be changed. The error is a [NodeError].
+func (a *App) UpdateNode(ctx context.Context, slug string, change map[string]json.RawMessage, by Author) (*Node, error) {
 	opened, err := a.opened()
 	if err != nil {
 		return nil, err
 	}
 	for name := range change {
-		if slices.Contains(selfChanges, name) || !self && slices.Contains(operatorChanges, name) {
+		if slices.Contains(selfChanges, name) || by != ByNode && slices.Contains(operatorChanges, name) {
 			continue
 		}
 		if slices.Contains(operatorChanges, name) {
@@ -123,7 +122,7 @@ func (a *App) UpdateNode(ctx context.Context, slug string, change map[string]jso
 	}
 	var node *Node
 	err = a.registry.write(ctx, slug, func(ctx context.Context) (err error) {
-		node, err = a.update(ctx, opened.Nodes(), slug, change, self)
+		node, err = a.update(ctx, opened.Nodes(), slug, change, by)
 		return err
 	})
 	if err != nil {
@@ -133,7 +132,7 @@ func (a *App) UpdateNode(ctx context.Context, slug string, change map[string]jso
 	return node, nil
 }
 
-func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change map[string]json.RawMessage, self bool) (*Node, error) {
+func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change map[string]json.RawMessage, by Author) (*Node, error) {
 	static, fixed := a.registry.static[slug]
 	stands, err := nodes.Get(ctx, slug)
 	if err != nil && (!fixed || !errors.Is(err, store.ErrNotFound)) {
@@ -161,17 +160,14 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 			return nil, &NodeError{CodeNodeFixed, name, "the Caddyfile sets this of the node; change it there"}
 		}
 	}
-	if _, asked := change["capabilities"]; self && asked && len(after.Capabilities) == 0 {
-		return nil, invalidNode("capabilities", "expected at least one")
-	}
-	if self && !subset(after.Capabilities, before.mayDo(a, slug)) {
-		return nil, &NodeError{CodeNotPermitted, "capabilities", "a node cannot raise what it may do; an operator can"}
+	if err := a.permitted(slug, before.NodeConfig, after.NodeConfig, change, by); err != nil {
+		return nil, err
 	}
 	if after.URL != before.URL {
-		if self && before.Trusted {
+		if by == ByNode && before.Trusted {
 			return nil, heldInPlace()
 		}
-		if err := a.moved(ctx, &after, self); err != nil {
+		if err := a.moved(ctx, &after, by == ByNode); err != nil {
 			return nil, err
 		}
 	}
@@ -273,23 +269,6 @@ func overridden(static, before, after NodeConfig) string {
 	return ""
 }
 
-// mayDo is what the node may do before a change.
-func (n nodeRecord) mayDo(a *App, slug string) []string {
-	if node := a.Snapshot().Node(slug); node != nil {
-		return node.Capabilities
-	}
-	return n.Capabilities
-}
-
-func subset(list, of []string) bool {
-	for _, item := range list {
-		if !slices.Contains(of, item) {
-			return false
-		}
-	}
-	return true
-}
-
 // checkAs validates a record by what the node would be as a whole.
 func (n *nodeRecord) checkAs(whole nodeRecord) error {
 	r := Registration{
@@ -336,7 +315,7 @@ func (a *App) SetAdminState(ctx context.Context, slug string, state AdminState) 
 	if err != nil {
 		return nil, err
 	}
-	node, err = a.UpdateNode(ctx, slug, map[string]json.RawMessage{"admin_state": text}, false)
+	node, err = a.UpdateNode(ctx, slug, map[string]json.RawMessage{"admin_state": text}, ByOperator)
 	if err == nil && was != state {
 		a.Emit("node_admin_state", slug, map[string]any{"from": string(was), "to": string(state)})
 	}

@@ -15,42 +15,42 @@ func TestUpdateNode(t *testing.T) {
 	}
 	for _, c := range []struct {
 		slug, change string
-		self         bool
+		by           Author
 		code         string
 	}{
-		{"shop", `{"description":"Trees"}`, true, ""},
-		{"shop", `{"capabilities":["search"]}`, true, ""},
-		{"shop", `{"capabilities":["search","rag"]}`, true, CodeNotPermitted}, // it had it, and gave it up
-		{"shop", `{"capabilities":null}`, true, CodeInvalid},
-		{"shop", `{"capabilities":[]}`, true, CodeInvalid},
-		{"shop", `{"name":""}`, true, CodeInvalid},
-		{"shop", `{"name":null}`, true, ""},
-		{"shop", `{"weight":900}`, true, CodeNotPermitted},
-		{"shop", `{"admin_state":"enabled"}`, true, CodeNotPermitted},
-		{"shop", `{"url":"http://10.0.0.1"}`, true, CodeURLRefused},
-		{"shop", `{"url":"http://127.0.0.1:10"}`, true, ""},
-		{"shop", `{"url":null}`, true, CodeInvalid},
-		{"shop", `{"url":"http://127.0.0.1/{env.HOME}"}`, false, CodeInvalid},
-		{"shop", `{"header_up":{"X-Key":["{env.HOME}"]}}`, false, CodeInvalid},
-		{"shop", `{"transport":{"protocol":"http"}}`, false, CodeInvalid},
-		{"shop", `{"owner":"x"}`, false, CodeInvalid},
-		{"shop", `{"slug":"other"}`, false, CodeInvalid},
-		{"shop", `{"weight":"heavy"}`, false, CodeInvalid},
-		{"shop", `{"weight":-1}`, false, CodeInvalid},
-		{"shop", `{"weight":3,"capabilities":["search","nodes:write"],"timeout":"3s"}`, false, ""},
-		{"shop", `{"url":"http://10.0.0.1"}`, false, ""}, // an operator knows
-		{"fixed", `{"weight":3}`, false, CodeNodeFixed},
-		{"fixed", `{"url":"http://127.0.0.1:2"}`, false, CodeNodeFixed},
-		{"fixed", `{"description":"Trees"}`, true, ""},
-		{"fixed", `{"admin_state":"draining"}`, false, ""},
-		{"nobody", `{"weight":3}`, false, CodeNodeUnknown},
+		{"shop", `{"description":"Trees"}`, ByNode, ""},
+		{"shop", `{"capabilities":["search"]}`, ByNode, ""},
+		{"shop", `{"capabilities":["search","rag"]}`, ByNode, CodeNotPermitted}, // it had it, and gave it up
+		{"shop", `{"capabilities":null}`, ByNode, CodeInvalid},
+		{"shop", `{"capabilities":[]}`, ByNode, CodeInvalid},
+		{"shop", `{"name":""}`, ByNode, CodeInvalid},
+		{"shop", `{"name":null}`, ByNode, ""},
+		{"shop", `{"weight":900}`, ByNode, CodeNotPermitted},
+		{"shop", `{"admin_state":"enabled"}`, ByNode, CodeNotPermitted},
+		{"shop", `{"url":"http://10.0.0.1"}`, ByNode, CodeURLRefused},
+		{"shop", `{"url":"http://127.0.0.1:10"}`, ByNode, ""},
+		{"shop", `{"url":null}`, ByNode, CodeInvalid},
+		{"shop", `{"url":"http://127.0.0.1/{env.HOME}"}`, ByOperator, CodeInvalid},
+		{"shop", `{"header_up":{"X-Key":["{env.HOME}"]}}`, ByOperator, CodeInvalid},
+		{"shop", `{"transport":{"protocol":"http"}}`, ByOperator, CodeInvalid},
+		{"shop", `{"owner":"x"}`, ByOperator, CodeInvalid},
+		{"shop", `{"slug":"other"}`, ByOperator, CodeInvalid},
+		{"shop", `{"weight":"heavy"}`, ByOperator, CodeInvalid},
+		{"shop", `{"weight":-1}`, ByOperator, CodeInvalid},
+		{"shop", `{"weight":3,"capabilities":["search","nodes:write"],"timeout":"3s"}`, ByOperator, ""},
+		{"shop", `{"url":"http://10.0.0.1"}`, ByOperator, ""}, // an operator knows
+		{"fixed", `{"weight":3}`, ByOperator, CodeNodeFixed},
+		{"fixed", `{"url":"http://127.0.0.1:2"}`, ByOperator, CodeNodeFixed},
+		{"fixed", `{"description":"Trees"}`, ByNode, ""},
+		{"fixed", `{"admin_state":"draining"}`, ByOperator, ""},
+		{"nobody", `{"weight":3}`, ByOperator, CodeNodeUnknown},
 	} {
 		var change map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(c.change), &change); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.app.UpdateNode(ctx, c.slug, change, c.self); code(err) != c.code || c.code == "" && err != nil {
-			t.Errorf("%s %s (self %v): %v, expected %q", c.slug, c.change, c.self, err, c.code)
+		if _, err := f.app.UpdateNode(ctx, c.slug, change, c.by); code(err) != c.code || c.code == "" && err != nil {
+			t.Errorf("%s %s (by %v): %v, expected %q", c.slug, c.change, c.by, err, c.code)
 		}
 	}
 	shop := f.node("shop")
@@ -65,6 +65,46 @@ func TestUpdateNode(t *testing.T) {
 	}
 	if s := f.app.Statistics(); s.Nodes.Total != 2 || s.Nodes.Available != 1 || s.Nodes.ByAdminState[AdminDraining] != 1 {
 		t.Errorf("the statistics are %+v", s)
+	}
+}
+
+// TestAManagerGetsAtNoNodeWithPower: a caller with nodes:write that could have
+// such a node called elsewhere would be sent what proves the gateway to it, and
+// with that be the node.
+func TestAManagerGetsAtNoNodeWithPower(t *testing.T) {
+	f := run(t, openEnrollment+"\nnode fixed http://127.0.0.1:1 {\ncapabilities search tokens\n}\nnode_defaults {\ncapabilities search nodes:read\n}")
+	ctx := t.Context()
+	for slug, capabilities := range map[string][]string{"vault": {"search", "tokens"}, "shop": {"search"}} {
+		if _, err := f.app.AddNode(ctx, NodeConfig{Slug: slug, URL: "http://10.0.0.1", Capabilities: capabilities}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ slug, change, code string }{
+		{"vault", `{"url":"http://10.0.0.2"}`, CodeNotPermitted},
+		{"vault", `{"name":"Vault"}`, CodeNotPermitted},
+		{"vault", `{"dialect":{"dialect":"gateway"}}`, CodeNotPermitted},
+		{"vault", `{"credentials":{"type":"none"}}`, CodeNotPermitted},
+		{"vault", `{"subject":"7"}`, CodeNotPermitted},
+		{"vault", `{"header_up":{"Host":["10.0.0.2"]}}`, CodeNotPermitted},
+		{"vault", `{"capabilities":["search"],"url":"http://10.0.0.2"}`, CodeNotPermitted},
+		{"vault", `{"capabilities":["search","tokens","nodes:write"]}`, CodeNotPermitted},
+		{"fixed", `{"dialect":{"dialect":"gateway"}}`, CodeNotPermitted},
+		{"fixed", `{"url":"http://10.0.0.2"}`, CodeNodeFixed},
+		{"vault", `{"weight":2,"capabilities":["search","tokens"]}`, ""},
+		{"shop", `{"url":"http://10.0.0.2","name":"Shop","dialect":{"dialect":"gateway"},"credentials":{"type":"none"}}`, ""},
+		{"shop", `{"capabilities":["tokens"]}`, CodeNotPermitted},
+		{"shop", `{"capabilities":null}`, CodeNotPermitted}, // the default has power here
+		{"vault", `{"capabilities":["search"]}`, ""},
+		{"vault", `{"url":"http://10.0.0.2"}`, ""}, // it has no power any more
+		{"vault", `{"capabilities":["search","tokens"]}`, CodeNotPermitted},
+	} {
+		var change map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(c.change), &change); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.app.UpdateNode(ctx, c.slug, change, ByManager); code(err) != c.code || c.code == "" && err != nil {
+			t.Errorf("%s %s: %v, expected %q", c.slug, c.change, err, c.code)
+		}
 	}
 }
 

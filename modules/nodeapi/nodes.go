@@ -3,7 +3,6 @@ package nodeapi
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/caddy-federation/caddy-federation/modules/fleet"
@@ -92,8 +91,9 @@ func (h *Handler) enrollment(x *exchange) (secret string, as *fleet.Identity) {
 	if secret == "" {
 		secret = bearer
 	}
-	// a node that comes back may show its own token instead of a proof
-	identity, refused := h.fleet.Authenticate(bearer, fleet.DefaultMethods, fleet.AuthPolicy{Legacy: h.Compat != ""})
+	// a node that comes back may show its own token instead of a proof, and one of
+	// the old fleet an old one where it speaks as it did
+	identity, refused := h.fleet.Authenticate(bearer, fleet.DefaultMethods, fleet.AuthPolicy{Legacy: x.compatible})
 	if refused == nil {
 		as = identity
 	}
@@ -156,28 +156,15 @@ func (h *Handler) patchNode(x *exchange) error {
 	if len(change) == 0 {
 		return x.refuse(invalid("invalid_request", "there is nothing to change, expected some of "+strings.Join(fleet.ChangeMembers(), ", ")))
 	}
-	if privileged := raises(change["capabilities"], node.Capabilities); privileged != "" {
-		return h.fail(x, &fleet.NodeError{Code: fleet.CodeNotPermitted, Field: "capabilities",
-			Detail: "power over nodes and tokens is given in the Caddyfile or on the command line only, and " + privileged + " is that"})
+	by := fleet.ByManager
+	if x.isNode(node.Slug) && (!x.caller.Has(mayWriteNodes) || fleet.SaysOfItself(change)) {
+		by = fleet.ByNode
 	}
-	changed, err := h.fleet.UpdateNode(x.Context(), node.Slug, change, !x.caller.Has(mayWriteNodes))
+	changed, err := h.fleet.UpdateNode(x.Context(), node.Slug, change, by)
 	if err != nil {
 		return h.fail(x, err)
 	}
 	return x.answer(http.StatusOK, changed.View())
-}
-
-// raises names a capability over nodes or tokens that is asked for and not
-// there. What is no list is refused elsewhere.
-func raises(asked json.RawMessage, has []string) string {
-	var list []string
-	_ = json.Unmarshal(asked, &list)
-	for _, c := range list {
-		if fleet.Privileged(c) && !slices.Contains(has, c) {
-			return c[:min(len(c), 64)]
-		}
-	}
-	return ""
 }
 
 // deleteNode answers DELETE /v1/nodes/{slug}, also for one that is stored and
