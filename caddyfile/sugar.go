@@ -2,11 +2,14 @@ package caddyfile
 
 import (
 	_ "embed"
+	"encoding/json"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func init() {
@@ -40,10 +43,10 @@ const sugarRest = `handle {
 //
 //	federation [/prefix/* | @<matcher>]
 //
-// It is federation_redact and the lines of sugar_admin.caddyfile and
-// sugar.caddyfile: with a prefix, below it, with the prefix taken away, and what
-// is not its own there is 404; with a matcher, for the requests that match.
-// Without a prefix all other paths go on to the rest of the site.
+// It is federation_redact and the lines of sugar_admin.caddyfile, for all of the
+// site, and those of sugar.caddyfile: with a prefix, below it, with the prefix
+// taken away, and what is not its own there is 404; with a matcher, for the
+// requests that match. All other requests go on to the rest of the site.
 func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // federation
 	var matcher caddy.ModuleMap
@@ -70,20 +73,44 @@ func parseSugar(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if h.NextBlock(0) {
 		return nil, h.Errf("federation: the site directive takes no block; for other settings write the lines that it stands for, as caddy adapt shows them")
 	}
-	lines := "federation {\n" + sugarFirst + sugarAdmin + sugar + "}\n"
+	first, rest := sugarFirst+sugarAdmin, sugar
 	if prefix != "" {
-		lines = "federation {\n" + sugarFirst + sugarAdmin + "handle_path " + prefix + " {\n" + sugar + sugarRest + "}\n}\n"
+		rest = "handle_path " + prefix + " {\n" + sugar + sugarRest + "}\n"
 	}
-	tokens, err := caddyfile.Tokenize([]byte(lines), h.File())
+	if matcher == nil {
+		whole, err := subroute(h, first+rest)
+		if err != nil {
+			return nil, err
+		}
+		return h.NewRoute(nil, whole), nil
+	}
+	whole, err := subroute(h, first)
+	if err != nil {
+		return nil, err
+	}
+	matched, err := subroute(h, rest)
+	if err != nil {
+		return nil, err
+	}
+	whole.Routes = append(whole.Routes, caddyhttp.Route{
+		MatcherSetsRaw: []caddy.ModuleMap{matcher},
+		HandlersRaw:    []json.RawMessage{caddyconfig.JSONModuleObject(matched, "handler", "subroute", nil)},
+	})
+	return h.NewRoute(nil, whole), nil
+}
+
+// subroute reads lines of a Caddyfile as if they stood at the directive.
+func subroute(h httpcaddyfile.Helper, lines string) (*caddyhttp.Subroute, error) {
+	tokens, err := caddyfile.Tokenize([]byte("federation {\n"+lines+"}\n"), h.File())
 	if err != nil {
 		return nil, err
 	}
 	for i := range tokens {
 		tokens[i].File, tokens[i].Line = h.File(), h.Line()+tokens[i].Line-1
 	}
-	subroute, err := httpcaddyfile.ParseSegmentAsSubroute(h.WithDispenser(caddyfile.NewDispenser(tokens)))
+	handler, err := httpcaddyfile.ParseSegmentAsSubroute(h.WithDispenser(caddyfile.NewDispenser(tokens)))
 	if err != nil {
 		return nil, err
 	}
-	return h.NewRoute(matcher, subroute), nil
+	return handler.(*caddyhttp.Subroute), nil
 }

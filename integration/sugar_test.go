@@ -1,9 +1,17 @@
 package integration
 
 import (
+	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
 
 // TestOneLineIsAWholeGateway: the site directive `federation` lets a node in
@@ -20,6 +28,15 @@ func oneLine(t *testing.T, prefix, site string) {
 	g.url += prefix
 	r := g.expects(201, g.call("POST", "/v1/nodes", `{"name":"App","url":"`+shop+`","dialect":"gateway"}`, "X-Enrollment-Secret", enrollSecret))
 	bearer := []string{"Authorization", "Bearer " + r.text("tokens", "access_token")}
+	if location := r.header.Get("Location"); location != prefix+"/v1/nodes/app" {
+		t.Errorf("the node is at %s", location)
+	} else {
+		outside := gateway{t, strings.TrimSuffix(g.url, prefix)}
+		outside.expects(200, outside.call("GET", location, "", bearer...))
+	}
+	if r := g.expects(200, g.call("GET", "/api/ai-engine/manifest", "", "X-Node-Token", bearer[1][7:])); r.text("node", "url") != g.url {
+		t.Errorf("the manifest says %s of the gateway at %s", r.text("node", "url"), g.url)
+	}
 	found := g.expects(200, g.call("POST", "/v1/search", `{"query":"x"}`, bearer...))
 	if found.text("total", "value") != "2" || found.header.Get("X-RateLimit-Limit") != "60" || found.header.Get("X-RateLimit-Remaining") != "59" {
 		t.Errorf("the search found %s with %v", found.raw, found.header)
@@ -72,5 +89,104 @@ func oneLine(t *testing.T, prefix, site string) {
 	}
 	if refused < 5 {
 		t.Errorf("%d of 70 guesses of the enrollment secret were refused", refused)
+	}
+}
+
+// TestOldTokensAreForTheOldFacesOnly: they can neither be revoked one by one nor
+// be told from those of another fleet.
+func TestOldTokensAreForTheOldFacesOnly(t *testing.T) {
+	shop := node(t, answers(hits("1")))
+	g := registryGateway(t, "node boss "+shop+" {\ncapabilities search nodes:read nodes:write\n}", "federation")
+	old, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": "http://another.fleet.test", "sub": fleet.Running("test").Snapshot().Node("boss").ID, "node_slug": "boss",
+		"exp": time.Now().Add(time.Minute).Unix(), "capabilities": []string{"nodes:write"}, "type": "child",
+	}).SignedString([]byte(fleetSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := []string{"Authorization", "Bearer " + old}
+	g.expects(200, g.call("GET", "/api/ai-engine/status", "", bearer...))
+	g.expects(401, g.call("GET", "/v1/nodes", "", bearer...))
+	if r := g.call("POST", "/v1/nodes", `{"name":"inner","url":"http://127.0.0.1:9"}`, bearer...); r.status != 401 && r.status != 403 {
+		t.Errorf("an old token added a node: %d %s", r.status, r.raw)
+	}
+}
+
+// TestAMatcherLeavesTheAdminPagesShut: those of old nodes, in all of the site.
+func TestAMatcherLeavesTheAdminPagesShut(t *testing.T) {
+	g := registryGateway(t, "", "@inside header X-Inside yes\nfederation @inside\nrespond \"the site's own\"")
+	for _, headers := range [][]string{nil, {"X-Inside", "yes"}} {
+		g.expects(403, g.call("GET", "/ai-engine/admin/nodes", "", headers...))
+	}
+	g.expects(401, g.call("GET", "/v1/nodes", "", "X-Inside", "yes"))
+	if got := g.plain("/v1/nodes"); got != 200 {
+		t.Errorf("what does not match goes to the rest of the site, which answers %d", got)
+	}
+	before := len(logged(t))
+	request, err := http.NewRequest("GET", g.url+"/elsewhere", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Node-Token", "not-to-be-logged")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) { // the log comes after the answer
+		lines := logged(t)[before:]
+		if strings.Contains(lines, "not-to-be-logged") || time.Now().After(deadline) {
+			t.Fatalf("the log has %s", lines)
+		}
+		if strings.Contains(lines, "/elsewhere") {
+			return
+		}
+	}
+}
+
+// logged is the access log so far.
+func logged(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(accessLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestAnAddressOfIPv6HasTheLimitOfItsNetwork: one subscriber has a /64 at least.
+func TestAnAddressOfIPv6HasTheLimitOfItsNetwork(t *testing.T) {
+	port := loopback.FreePort(t)
+	load(t, fmt.Sprintf(`{
+	admin off
+	auto_https off
+	servers {
+		trusted_proxies static 127.0.0.0/8
+	}
+	log {
+		level ERROR
+	}
+	federation test {
+		store memory
+		key main hs256 %s
+		enrollment secret %q
+	}
+}
+http://127.0.0.1:%d {
+	federation
+}
+`, fleetSecret, enrollSecret, port))
+	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
+	guess := func(i int) int {
+		return g.call("POST", "/v1/nodes", `{}`, "X-Enrollment-Secret", "wrong", "X-Forwarded-For", fmt.Sprintf("2001:db8:1:2::%x", i+1)).status
+	}
+	refused := 0
+	for i := range 70 {
+		if guess(i) == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	if refused < 5 {
+		t.Errorf("%d of 70 guesses from one /64 were refused", refused)
 	}
 }

@@ -171,8 +171,7 @@ func (x *exchange) address() string {
 	if x.TLS != nil {
 		scheme = "https"
 	}
-	prefix, _, _ := strings.Cut(x.URL.Path, "/api/ai-engine/")
-	return scheme + "://" + x.Host + prefix
+	return scheme + "://" + x.Host + x.prefix("/api/ai-engine/")
 }
 
 func union(all, more []string) []string {

@@ -155,6 +155,22 @@ func (h *Handler) route(r *http.Request) (found methods, compatible bool) {
 	return nodeRoutes[operation], false
 }
 
+// prefix is what stands before a face in the path that the caller asked for,
+// escaped, also where handle_path took it away.
+func (x *exchange) prefix(face string) string {
+	path := x.URL.EscapedPath()
+	if original, ok := x.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
+		if asked := original.URL.EscapedPath(); strings.HasSuffix(asked, path) {
+			path = asked
+		}
+	}
+	prefix, _, found := strings.Cut(path, face)
+	if prefix = strings.Trim(prefix, "/"); !found || prefix == "" {
+		return ""
+	}
+	return "/" + prefix // two slashes would begin with the name of a host
+}
+
 // cutNode takes "nodes/{slug}" or "nodes/{slug}/{operation}" apart.
 func cutNode(path string) (slug, operation string, ok bool) {
 	rest, ok := strings.CutPrefix(path, "nodes/")

@@ -121,7 +121,7 @@ func (h *Handler) welcome(x *exchange, registered *fleet.Registered) error {
 		State  string         `json:"state"`
 		Tokens *credentials   `json:"tokens,omitempty"`
 	}{Node: node.View(), State: string(node.AdminState)}
-	x.w.Header().Set("Location", "/v1/nodes/"+node.Slug)
+	x.w.Header().Set("Location", x.prefix("/v1/")+"/v1/nodes/"+node.Slug)
 	if node.AdminState == fleet.AdminPending {
 		return x.answer(http.StatusAccepted, body)
 	}
