@@ -21,11 +21,17 @@ func (a *App) allowURL(ctx context.Context, u *url.URL) error {
 		}
 		return err
 	}
-	if err := a.urlPolicy.Check(ctx, u); err != nil {
+	err := a.urlPolicy.Check(ctx, u)
+	if a.enrollment.mode != EnrollmentSecret {
+		// strangers make us send nothing, and hear nothing of which names there are here
+		var policy *URLRefusedError
+		if errors.As(err, &policy) {
+			err = &URLRefusedError{"the host of the url does not stand for an address where nodes may live"}
+		}
 		return refused(err)
 	}
-	if a.enrollment.mode != EnrollmentSecret {
-		return nil // strangers make us send nothing
+	if err != nil {
+		return refused(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, preflightTimeout)
 	defer cancel()

@@ -33,7 +33,8 @@ func (e *URLRefusedError) Error() string { return e.Reason }
 
 // ParseURLPolicy reads the entries of `node_urls`: prefixes ("10.1.0.0/16",
 // "fd00::/8"), single addresses, host patterns ("*.nodes.example",
-// "shop.internal") and the word "public". No entry at all is public.
+// "shop.internal"; none stands for loopback and link-local addresses) and the
+// word "public". No entry at all is public.
 func ParseURLPolicy(entries []string) (*URLPolicy, error) {
 	p := &URLPolicy{public: len(entries) == 0}
 	for _, entry := range entries {
@@ -99,8 +100,9 @@ func (p *URLPolicy) allowsHost(host string) bool {
 }
 
 // allowsAddress tells whether a node of the host may be dialled there. A host
-// that the operator named may be anywhere but on this machine or link, where a
-// name can only be meant to deceive; a prefix says otherwise.
+// that the operator named may be anywhere but on this machine (its loopback
+// addresses) or link, where a name can only be meant to deceive, localhost
+// among them; a prefix says otherwise.
 func (p *URLPolicy) allowsAddress(host string, address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	for _, prefix := range p.prefixes {
@@ -111,13 +113,8 @@ func (p *URLPolicy) allowsAddress(host string, address netip.Addr) bool {
 	if p.public && Public(address) {
 		return true
 	}
-	if !address.IsValid() || !p.allowsHost(host) {
-		return false
-	}
-	if address.IsLoopback() {
-		return strings.EqualFold(host, "localhost")
-	}
-	return !address.IsLinkLocalUnicast() && !address.IsUnspecified() && !address.IsMulticast()
+	return address.IsValid() && p.allowsHost(host) &&
+		!address.IsLoopback() && !address.IsUnspecified() && !address.IsLinkLocalUnicast() && !address.IsMulticast()
 }
 
 // resolveTimeout bounds the look-up of a name that somebody registers.

@@ -62,7 +62,10 @@ func TestURLPolicy(t *testing.T) {
 		{policy("public", "127.0.0.0/8"), "http://1.1.1.1", true},
 		{policy("10.1.2.3"), "http://10.1.2.3", true},
 		{policy("10.1.2.3"), "http://10.1.2.4", false},
-		{policy("localhost"), "http://LOCALHOST", true},
+		{policy("localhost"), "http://LOCALHOST:2019", false}, // where Caddy's admin endpoint is
+		{policy("local*"), "http://localhost.:2019", false},
+		{policy("*"), "http://localhost:2019", false},
+		{policy("*", "127.0.0.0/8", "::1"), "http://localhost:2019", true},
 		{policy("*"), "http://127.0.0.1", false}, // a pattern is for names that lead elsewhere
 		{policy("*"), "http://169.254.169.254", false},
 		{policy("*"), "http://10.0.0.1", true},
