@@ -109,6 +109,32 @@ func TestADumpIsReadFieldByField(t *testing.T) {
 	}
 }
 
+// TestCommentsOfADumpHideNoRow: whoever wrote it, and whatever is in them.
+func TestCommentsOfADumpHideNoRow(t *testing.T) {
+	row := func(slug string) string {
+		return "INSERT INTO ai_nodes (slug,name,url) VALUES ('" + slug + "','N','http://" + slug + ".test');"
+	}
+	for name, text := range map[string]string{
+		"by hand":             row("a") + "\n# x\n" + row("b"),
+		"with a quote":        row("a") + "\n# it's\n" + row("b"),
+		"first":               "# x\n" + row("a") + "\n" + row("b"),
+		"behind a statement":  row("a") + " # it's one\n" + row("b"),
+		"in a statement":      "INSERT INTO ai_nodes (slug,name,url) VALUES # two (2)\n('a','N','http://a.test'), # it's one\n('b','N','http://b.test');",
+		"of MySQL":            "/*!40101 SET NAMES utf8 */;\n" + row("a") + "\n#> x\n" + row("b"),
+		"in one of SQLite":    "PRAGMA foreign_keys=OFF;\n" + row("a") + "\n# it's\n" + row("b"),
+		"operator":            "CREATE VIEW v AS SELECT a #>> '{b}' FROM c;\n" + row("a") + "\n" + row("b"),
+		"operator of dumps":   "-- PostgreSQL database dump\nCREATE VIEW v AS SELECT a # 1 FROM c; " + row("a") + "\n" + row("b"),
+		"the other two kinds": row("a") + "\n-- it's\n/* it's */" + row("b"),
+	} {
+		source, err := Read("x.sql", []byte(text), Options{})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if len(source.Rows) != 2 {
+			t.Errorf("%s: %d rows", name, len(source.Rows))
+		}
+	}
+}
+
 func TestJSONShapes(t *testing.T) {
 	one := `{"name":"Seed Bank","url":"https://seeds.test"}`
 	for name, text := range map[string]string{

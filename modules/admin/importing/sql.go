@@ -26,7 +26,7 @@ func readSQL(text, table string) ([]Row, error) {
 			err = d.create()
 		case t.word("COPY"):
 			err = d.copy()
-		case t.kind == tokenSymbol && t.text == `\`: // \restrict and other commands of psql
+		case t.symbol(`\`), t.symbol("#"): // \restrict and other commands of psql; no statement begins with #
 			d.skipLine()
 		default:
 			err = d.skipStatement()

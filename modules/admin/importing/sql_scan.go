@@ -42,28 +42,34 @@ type token struct {
 type scanner struct {
 	text  string
 	pos   int
-	mysql bool // backslashes escape in plain strings, and # begins a comment
+	mysql bool // backslashes escape in plain strings
+	// hashes begin comments, as in MySQL: in a dump of PostgreSQL they are
+	// operators, and in one of SQLite nothing.
+	hashes bool
 }
 
+// newScanner finds out whose dump it is: MySQL and MariaDB escape with
+// backslashes, PostgreSQL and SQLite do not. One that says nothing may have been
+// written by hand.
 func newScanner(text string) *scanner {
-	return &scanner{text: text, mysql: isMySQL(text)}
-}
-
-// isMySQL tells whose dump it is: MySQL and MariaDB escape with backslashes,
-// PostgreSQL and SQLite do not.
-func isMySQL(text string) bool {
 	head := text[:min(len(text), 64<<10)]
 	for _, sign := range []string{"PostgreSQL database dump", "PRAGMA foreign_keys", "SET standard_conforming_strings = on"} {
 		if strings.Contains(head, sign) {
-			return false
+			return &scanner{text: text}
 		}
 	}
 	for _, sign := range []string{"MySQL dump", "MariaDB dump", "phpMyAdmin", "/*!", "`"} {
 		if strings.Contains(head, sign) {
-			return true
+			return &scanner{text: text, mysql: true, hashes: true}
 		}
 	}
-	return false
+	return &scanner{text: text, hashes: true}
+}
+
+// comment tells whether a # begins a comment. Where it is not sure that the
+// dump is of MySQL, #> and #- are taken for operators on JSON.
+func (s *scanner) comment(rest string) bool {
+	return s.mysql || s.hashes && !strings.HasPrefix(rest, "#>") && !strings.HasPrefix(rest, "#-")
 }
 
 func (s *scanner) line(at int) int { return 1 + strings.Count(s.text[:min(at, len(s.text))], "\n") }
@@ -129,7 +135,7 @@ func (s *scanner) skipBlanks() error {
 		switch c := rest[0]; {
 		case c == ' ', c == '\t', c == '\n', c == '\r', c == '\f', c == '\v':
 			s.pos++
-		case strings.HasPrefix(rest, "--"), c == '#' && s.mysql:
+		case strings.HasPrefix(rest, "--"), c == '#' && s.comment(rest):
 			end := strings.IndexByte(rest, '\n')
 			if end < 0 {
 				end = len(rest)
