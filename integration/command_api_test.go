@@ -33,6 +33,9 @@ func (o operator) post(path, body string, header http.Header) (int, string) {
 	return response.StatusCode, string(answer)
 }
 
+// tooDeep nests deeper than metadata may.
+var tooDeep = strings.Repeat("[", 32) + strings.Repeat("]", 32)
+
 func TestTheAdminAPIRefusesClearly(t *testing.T) {
 	o := operate(t, "", "")
 	for _, c := range []struct {
@@ -57,6 +60,12 @@ func TestTheAdminAPIRefusesClearly(t *testing.T) {
 		{"tokens/inspect", `{}`, nil, 400, "token: required"},
 		{"apply", `{"nodes":[{"row":"0","node":{"slug":"a","url":"nowhere"},"set":["url"]}]}`, nil, 409, "invalid"},
 		{"apply", `{"nodes":[{"row":"0","node":{"slug":"a","url":"http://{env.HOME}.test"},"set":["url"]}]}`, nil, 409, "invalid"},
+		{"nodes", `{"slug":"a","url":"http://a.test","keys":[{"id":"k","algorithm":"HS256","secret":"0123456789abcdef"}]}`, nil, 400, "keys: a registered node cannot have keys of its own"},
+		{"apply", `{"nodes":[{"row":"0","node":{"slug":"a","url":"http://a.test","keys":[{"id":"k","algorithm":"HS256"}]},"set":["url"]}]}`, nil, 409, "invalid"},
+		{"nodes", `{"slug":"a","url":"http://a.test","max_response_size":966367641600}`, nil, 400, "max_response_size"},
+		{"nodes", `{"slug":"a","url":"http://a.test","metadata":{"x":` + tooDeep + `}}`, nil, 400, "metadata: it nests deeper than 32 levels"},
+		{"apply", `{"nodes":[{"row":"0","node":{"slug":"a","url":"http://a.test","metadata":{"x":` + tooDeep + `}},"set":["url","metadata"]}]}`, nil, 409, "invalid"},
+		{"keys", `{"name":"client","capabilities":["bad cap"]}`, nil, 400, `capabilities: \"bad cap\" is not one word`},
 	} {
 		status, answer := o.post(c.path, c.body, c.header)
 		if status != c.status || !strings.Contains(answer, c.want) || !strings.Contains(answer, `"error"`) {

@@ -191,7 +191,9 @@ func TestWrongUseOfTheCommandIsNamed(t *testing.T) {
 		{[]string{"nodes", "add", "a", "http://a.test", "--weight", "-1"}, "weight"},
 		{[]string{"nodes", "add", "a", "http://a.test", "--type", "cousin"}, "child or master"},
 		{[]string{"nodes", "add", "a", "http://a.test", "--metadata", "[]"}, "no JSON object"},
-		{[]string{"nodes", "add", "a", "http://a.test", "--max-response-size", "big"}, "no size"},
+		{[]string{"nodes", "add", "a", "http://a.test", "--max-response-size", "big"}, "not a size"},
+		{[]string{"nodes", "add", "a", "http://a.test", "--max-response-size", "900GiB"}, "not a size from 1B to 1GiB"},
+		{[]string{"nodes", "add", "a", "http://a.test", "--metadata", `{"x":` + tooDeep + `}`}, "metadata: it nests deeper than 32 levels"},
 		{[]string{"nodes", "add", "a", "http://a.test", "--dialect", "klingon"}, "there is no dialect klingon"},
 		{[]string{"nodes", "add", "a", "http://a.test", "--budget", "60"}, "no budget"},
 		{[]string{"nodes", "set", "a"}, "nothing to change"},
@@ -213,6 +215,7 @@ func TestWrongUseOfTheCommandIsNamed(t *testing.T) {
 		{[]string{"token", "issue", "a", "--client", "b"}, "name a node"},
 		{[]string{"token", "issue", "--client", "b"}, "needs --capabilities"},
 		{[]string{"token", "issue", "a", "--capabilities", "search"}, "for a --client"},
+		{[]string{"token", "issue", "--client", "b", "--capabilities", "bad cap"}, `"bad cap" is not one word`},
 		{[]string{"token", "revoke", "x", "--node", "a"}, "one of"},
 		{[]string{"token", "inspect"}, "no token came"},
 	} {
@@ -260,6 +263,18 @@ func TestUnreachableAndSlowEndpoints(t *testing.T) {
 	close(release)
 
 	load(t, fmt.Sprintf("{\n\tadmin 127.0.0.1:%d\n\tlog {\n\t\tlevel FATAL\n\t}\n}\n", loopback.FreePort(t)))
+}
+
+// TestAServerThatIsNoCaddyIsNotBelieved, whatever JSON it answers with.
+func TestAServerThatIsNoCaddyIsNotBelieved(t *testing.T) {
+	other := operator{t, strings.TrimPrefix(node(t, answers(`{"status":"pass","nodes":[],"keys":[],"count":0}`)), "http://")}
+	for _, args := range [][]string{
+		{"nodes", "ls"}, {"nodes", "get", "x"}, {"nodes", "rm", "x"}, {"nodes", "export"}, {"stats"}, {"health"}, {"token", "ls"}, {"breaker", "ls"}, {"limits", "ls"},
+	} {
+		if r := other.expect(3, "", args...); !strings.Contains(r.errout, "is the address that of Caddy's admin endpoint") || r.out != "" {
+			t.Errorf("%v: %q and %q", args, r.errout, r.out)
+		}
+	}
 }
 
 func TestACaddyWithoutAFederationSaysSo(t *testing.T) {

@@ -23,6 +23,13 @@ func init() { caddy.RegisterModule(new(API)) }
 // Prefix is where the calls are on the admin endpoint.
 const Prefix = "/federation/"
 
+// Header and HeaderValue are a header field that all answers of the calls
+// have, by which the command knows that it asked the right server.
+const (
+	Header      = "Federation-Admin"
+	HeaderValue = "1"
+)
+
 // API is the module admin.api.federation. It has no settings. Caddy makes it
 // before any federation, keeps its routes when a reload fails and never cleans
 // it up; so every call looks for the federation that runs now.
@@ -95,6 +102,7 @@ func (a *API) Routes() []caddy.AdminRoute {
 // Caddy's own error, and Caddy writes it.
 func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 	var err error
+	w.Header().Set(Header, HeaderValue)
 	a.calls.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), failureKey{}, &err)))
 	return err
 }

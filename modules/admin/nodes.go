@@ -51,23 +51,7 @@ func addNode(x *exchange) error {
 
 // add writes a new node with what a registry knows besides its settings.
 func add(x *exchange, settings importing.Settings) (*fleet.Node, error) {
-	node, err := x.app.AddNode(x.Context(), settings.NodeConfig)
-	if err != nil {
-		return nil, err
-	}
-	change := make(map[string]json.RawMessage)
-	if settings.Version != "" {
-		if change["version"], err = json.Marshal(settings.Version); err != nil {
-			return nil, err
-		}
-	}
-	if len(settings.Metadata) > 0 {
-		change["metadata"] = settings.Metadata
-	}
-	if len(change) == 0 {
-		return node, nil
-	}
-	return x.app.UpdateNode(x.Context(), settings.Slug, change, fleet.ByOperator)
+	return x.app.AddNodeSaying(x.Context(), settings.NodeConfig, settings.Version, settings.Metadata)
 }
 
 func changeNode(x *exchange) error {

@@ -145,6 +145,11 @@ func newClientKey(x *exchange) error {
 	if !request.Expires.IsZero() && request.Expires.Before(time.Now()) {
 		return refuse(http.StatusBadRequest, "expires: that time is over")
 	}
+	for _, capability := range request.Capabilities {
+		if !fleet.ValidCapability(capability) {
+			return refuse(http.StatusBadRequest, "capabilities: %q is not one word of visible characters without quotes and backslashes, as in search", clip(capability))
+		}
+	}
 	key, id, err := x.app.NewClientKey(x.Context(), request.Name, request.Capabilities, request.Expires)
 	if err != nil {
 		return tokenError(err)

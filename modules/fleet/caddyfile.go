@@ -223,7 +223,7 @@ func (c *NodeConfig) unmarshalSubdirective(d *caddyfile.Dispenser, block *subdir
 	case "max_response_size":
 		if text, err = block.Value(d); err == nil {
 			size, parseErr := humanize.ParseBytes(text)
-			if parseErr != nil || size == 0 || size > 1<<30 {
+			if parseErr != nil || size == 0 || size > MaxMaxResponseSize {
 				return d.Errf("max_response_size %s is not a size from 1B to 1GiB, as in 8MiB", text)
 			}
 			c.MaxResponseSize = int64(size)

@@ -71,7 +71,7 @@ type NodeConfig struct {
 	// MaxRequests is how many calls may run at once (the bulkhead). Default: 64.
 	MaxRequests int `json:"max_requests,omitempty"`
 	// MaxResponseSize is how large an answer may be, in bytes, after
-	// decompression. Default: 8 MiB.
+	// decompression, up to [MaxMaxResponseSize]. Default: 8 MiB.
 	MaxResponseSize int64 `json:"max_response_size,omitempty"`
 	// TransportRaw is a reverse_proxy transport to call the node through.
 	// Default: HTTP/1.1 and HTTP/2 with a keep-alive pool of MaxRequests
@@ -88,9 +88,16 @@ const (
 	defaultMaxRequests = 64
 )
 
+// MaxMaxResponseSize is the most that max_response_size can be, in bytes: 1 GiB.
+const MaxMaxResponseSize = 1 << 30
+
 // scopeToken is what a capability can be, as it goes into scopes (RFC 6749
 // section 3.3).
 var scopeToken = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]{1,100}$`)
+
+// ValidCapability tells whether something can be the name of a capability: one
+// word of 1 to 100 visible ASCII characters without quotes and backslashes.
+func ValidCapability(name string) bool { return scopeToken.MatchString(name) }
 
 var slugPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
@@ -172,14 +179,14 @@ func (c NodeConfig) ValidateSettings() error {
 	if c.MaxRequests < 0 {
 		return fmt.Errorf("max_requests %d is negative", c.MaxRequests)
 	}
-	if c.MaxResponseSize < 0 {
-		return fmt.Errorf("max_response_size %d is negative", c.MaxResponseSize)
+	if c.MaxResponseSize < 0 || c.MaxResponseSize > MaxMaxResponseSize {
+		return fmt.Errorf("max_response_size %d is not a number of bytes from 1 to %d (1 GiB)", c.MaxResponseSize, MaxMaxResponseSize)
 	}
 	if _, err := c.Budget.load(); err != nil {
 		return err
 	}
 	for _, capability := range c.Capabilities {
-		if !scopeToken.MatchString(capability) {
+		if !ValidCapability(capability) {
 			return fmt.Errorf("capability %q is not one word of visible characters without quotes and backslashes", clipWord(capability))
 		}
 	}

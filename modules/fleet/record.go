@@ -55,7 +55,16 @@ func readNodeRecord(record store.NodeRecord) (n nodeRecord, err error) {
 	return n, nil
 }
 
+// encode writes what the store is to keep of the node. Whatever writes a node
+// comes through here. The error is a [NodeError] when its metadata cannot be kept.
 func (n nodeRecord) encode() ([]byte, error) {
+	if err := CheckMetadata(n.Metadata); err != nil {
+		return nil, err
+	}
+	return n.marshal()
+}
+
+func (n nodeRecord) marshal() ([]byte, error) {
 	slug := n.Slug
 	n.Slug = "" // the record has it
 	data, err := json.Marshal(n)

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddy-federation/caddy-federation/store"
 )
@@ -37,6 +39,13 @@ func ChangeMembers() []string {
 // AddNode adds a node by an operator's word: it may live anywhere, and is
 // enabled at once unless the settings say otherwise. The error is a [NodeError].
 func (a *App) AddNode(ctx context.Context, config NodeConfig) (*Node, error) {
+	return a.AddNodeSaying(ctx, config, "", nil)
+}
+
+// AddNodeSaying is [App.AddNode] with what a registry knows of a node besides
+// its settings: the version of its software, up to 255 bytes, and metadata as
+// [CheckMetadata] has them.
+func (a *App) AddNodeSaying(ctx context.Context, config NodeConfig, version string, metadata json.RawMessage) (*Node, error) {
 	opened, err := a.opened()
 	if err != nil {
 		return nil, err
@@ -47,7 +56,12 @@ func (a *App) AddNode(ctx context.Context, config NodeConfig) (*Node, error) {
 	if a.isClient(config.Slug) {
 		return nil, taken(config.Slug)
 	}
-	record := nodeRecord{NodeConfig: config, Trusted: true, Registered: time.Now().UTC().Truncate(time.Millisecond)}
+	record := nodeRecord{
+		NodeConfig: config, Version: version, Metadata: metadata, Trusted: true, Registered: time.Now().UTC().Truncate(time.Millisecond),
+	}
+	if len(version) > maxWordLength || !utf8.ValidString(version) || strings.ContainsFunc(version, unicode.IsControl) {
+		return nil, invalidNode("version", "expected at most %d bytes without control characters", maxWordLength)
+	}
 	if err := a.CheckNode(config); err != nil {
 		return nil, err
 	}
@@ -73,6 +87,9 @@ func (a *App) AddNode(ctx context.Context, config NodeConfig) (*Node, error) {
 // CheckNode tells whether a node could be added with the settings, but for its
 // name being taken. The error is a [NodeError].
 func (a *App) CheckNode(config NodeConfig) error {
+	if len(config.Keys) > 0 {
+		return invalidNode("keys", "a registered node cannot have keys of its own: they belong in the Caddyfile, as `key` of the node")
+	}
 	record := nodeRecord{NodeConfig: config, Trusted: true}
 	if err := record.check(); err != nil {
 		return err
@@ -210,7 +227,7 @@ func (a *App) moved(ctx context.Context, after *nodeRecord, self bool) error {
 
 // merged applies a change to a copy.
 func (n nodeRecord) merged(change map[string]json.RawMessage) (after nodeRecord, err error) {
-	data, err := n.encode()
+	data, err := n.marshal()
 	if err != nil {
 		return after, err
 	}
@@ -221,12 +238,14 @@ func (n nodeRecord) merged(change map[string]json.RawMessage) (after nodeRecord,
 	for name, value := range change {
 		if string(bytes.TrimSpace(value)) == "null" {
 			delete(members, name)
-		} else {
-			members[name] = value
+			continue
 		}
-		if name == "metadata" && len(value) > maxNodeMetadata {
-			return after, invalidNode(name, "expected at most %d bytes", maxNodeMetadata)
+		if name == "metadata" {
+			if err := CheckMetadata(value); err != nil {
+				return after, err
+			}
 		}
+		members[name] = value
 	}
 	data, err = json.Marshal(members)
 	if err != nil {

@@ -106,7 +106,7 @@ func (h *Handler) addNode(x *exchange, wish fleet.Registration) error {
 	if err != nil {
 		return h.fail(x, err)
 	}
-	node, err := h.fleet.AddNode(x.Context(), config)
+	node, err := h.fleet.AddNodeSaying(x.Context(), config, wish.Version, wish.Metadata)
 	if err != nil {
 		return h.fail(x, err)
 	}

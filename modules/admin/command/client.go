@@ -75,6 +75,8 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	return decode(answer, into)
 }
 
+var errNotOurs = &failure{exitUnreachable, errors.New("the answer is not what was expected: is the address that of Caddy's admin endpoint, and of this version?")}
+
 func decode(answer []byte, into any) error {
 	switch into := into.(type) {
 	case nil:
@@ -84,7 +86,7 @@ func decode(answer []byte, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
-		return &failure{exitUnreachable, errors.New("the answer is not what was expected: is the address that of Caddy's admin endpoint, and of this version?")}
+		return errNotOurs
 	}
 	return nil
 }
@@ -127,6 +129,9 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
 		return 0, nil, c.unreachable(err)
+	}
+	if response.StatusCode < 400 && response.Header.Get(admin.Header) == "" {
+		return 0, nil, errNotOurs
 	}
 	return response.StatusCode, answer, nil
 }

@@ -2,12 +2,10 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -218,6 +216,9 @@ func (s *session) printPlan(plan *importing.Plan) error {
 		for _, f := range c.Fields {
 			field("%s: %s -> %s", f.Field, shown(f.Old), shown(f.New))
 		}
+		if c.APIKey {
+			field("api_key: imported")
+		}
 	}
 	for _, c := range plan.Prune {
 		line(shadeWarn, "- disable %s (not in the file)", c.Slug)
@@ -271,7 +272,11 @@ func (s *session) printResult(result admin.ImportResult) error {
 		done := make(map[string]int)
 		for _, w := range result.Results {
 			if w.Error != "" {
-				s.say("caddy federation: %s could not be %s: %s", plain(w.Node), w.Action, plain(w.Error))
+				what, action := plain(w.Node), w.Action
+				if w.Action == "key" {
+					what, action = "the API key of "+what, "imported"
+				}
+				s.say("caddy federation: %s could not be %s: %s", what, action, plain(w.Error))
 				continue
 			}
 			done[w.Action]++
@@ -293,23 +298,4 @@ func (s *session) printResult(result admin.ImportResult) error {
 		return &failure{exitPartial, fmt.Errorf("%d of %d nodes that were written are not well", n, len(result.Pings))}
 	}
 	return nil
-}
-
-func nodesExport(o *options) *cobra.Command {
-	var all bool
-	cmd := leaf(o, "export", "Writes the registered nodes as a file that plan, apply and import read", cobra.NoArgs,
-		func(ctx context.Context, s *session, _ []string) error {
-			query := url.Values{}
-			if all {
-				query.Set("all", "true")
-			}
-			var file json.RawMessage
-			if err := s.call(ctx, http.MethodGet, "export", query, nil, &file); err != nil {
-				return err
-			}
-			s.say("Credentials, keys, header_up and transport are not exported: they can hold secrets.")
-			return s.printJSON(file)
-		})
-	cmd.Flags().BoolVar(&all, "all", false, "those of the Caddyfile too")
-	return cmd
 }

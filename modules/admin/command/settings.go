@@ -84,8 +84,8 @@ func (s *settingFlags) changed(cmd *cobra.Command) (map[string]any, error) {
 			body["budget"] = budget
 		case "max-response-size":
 			size, err := humanize.ParseBytes(*text)
-			if err != nil || size == 0 || size > 1<<40 {
-				return nil, usage("--max-response-size %q is no size, expected one such as 8MiB", *text)
+			if err != nil || size == 0 || size > fleet.MaxMaxResponseSize {
+				return nil, usage("--max-response-size %q is not a size from 1B to 1GiB, as in 8MiB", *text)
 			}
 			body["max_response_size"] = size
 		default:

@@ -1,11 +1,23 @@
 package importing
 
 import (
-	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
 )
+
+// metadataReason says why a node cannot have the metadata, or is empty.
+func metadataReason(metadata json.RawMessage) string {
+	var refused *fleet.NodeError
+	if errors.As(fleet.CheckMetadata(metadata), &refused) {
+		return "cannot be kept: " + refused.Detail
+	}
+	return ""
+}
 
 // Check looks at desired nodes that came from somewhere else than [Normalize],
 // and splits them into those that can be imported and what is wrong with the
@@ -27,8 +39,8 @@ func Check(desired []Desired) (valid []Desired, invalid []Remark) {
 			remark.Field, remark.Reason = "slug", "another row has the same slug"
 		case unknown >= 0:
 			remark.Field, remark.Reason = cleanText(shortened(d.Set[unknown])), "is no setting that can be imported"
-		case len(d.Node.Metadata) > maxMetadata, len(d.Node.Metadata) > 0 && bytes.TrimSpace(d.Node.Metadata)[0] != '{':
-			remark.Field, remark.Reason = "metadata", fmt.Sprintf("is no JSON object of up to %d KiB", maxMetadata>>10)
+		case fleet.CheckMetadata(d.Node.Metadata) != nil:
+			remark.Field, remark.Reason = "metadata", metadataReason(d.Node.Metadata)
 		case len(d.Node.Version) > maxWord:
 			remark.Field, remark.Reason = "version", fmt.Sprintf("is longer than %d bytes", maxWord)
 		default:

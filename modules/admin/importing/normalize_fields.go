@@ -19,7 +19,6 @@ const (
 	maxWords       = 500
 	maxWord        = 255
 	maxDescription = 4000
-	maxMetadata    = 16 << 10
 	minAPIKey      = 32 // what can be guessed is no key
 )
 

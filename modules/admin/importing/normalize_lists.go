@@ -205,8 +205,9 @@ func (n *normalizer) readMetadata() {
 		return
 	}
 	node := &n.desired.Node
-	if encoded, err := json.Marshal(metadata); err != nil || len(encoded) > maxMetadata {
-		n.problem("metadata", fmt.Sprintf("is larger than %d KiB", maxMetadata>>10), "remove it", func() {})
+	encoded, err := json.Marshal(metadata)
+	if reason := metadataReason(encoded); err != nil || reason != "" {
+		n.problem("metadata", reason, "remove it", func() {})
 	} else {
 		node.Metadata = encoded
 		n.states("metadata")

@@ -72,7 +72,7 @@ func TestEveryProblemHasItsReasonAndSuggestion(t *testing.T) {
 		`{"name":"A","url":"https://a.test","dialect":[]}`:                                              {"0", "dialect", "dialect's name", "auto"},
 		`{"name":"A","url":"https://a.test","api_key":"hidden key"}`:                                    {"0", "api_key", "header cannot carry", "remove it, and give the node a new key"},
 		`{"name":"A","url":"https://a.test","ping_failures":0,"capabilities":["search","nodes:write"]}`: {"0", "capabilities", "power over other nodes", "search"},
-		`{"name":"A","url":"https://a.test","metadata":{"x":"` + strings.Repeat("y", 17000) + `"}}`:     {"0", "metadata", "larger than 16 KiB", "remove it"},
+		`{"name":"A","url":"https://a.test","metadata":{"x":"` + strings.Repeat("y", 17000) + `"}}`:     {"0", "metadata", "at most 16384 bytes", "remove it"},
 		`"nonsense"`: {"0", "record", "not an object", "remove it"},
 		`{"name":"A","url":"https://a.test"},{"name":"a","url":"https://b"}`: {"1", "slug", "row 0 has the same slug", "a-2"},
 	} {
