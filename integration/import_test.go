@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -191,6 +192,52 @@ func TestChangesAreShownFieldByField(t *testing.T) {
 	}
 	if r := o.expect(1, `[]`, "nodes", "apply", "-", "--prune"); !strings.Contains(r.errout, "would disable every node") {
 		t.Errorf("%s", r.errout)
+	}
+}
+
+// TestAPlanKnowsOfAPIKeys: of those that are to be imported for nodes that stand,
+// those that are here already, and those that somebody else has.
+func TestAPlanKnowsOfAPIKeys(t *testing.T) {
+	o := operate(t, "", "")
+	row := func(slug, key string) string {
+		return fmt.Sprintf(`{"slug":%q,"name":%[1]q,"url":"http://%[1]s.test","api_key":%q}`, slug, key)
+	}
+	const key = "apikeyapikeyapikeyapikeyapikeyapikey"
+	for _, slug := range []string{"a", "b"} {
+		o.expect(0, "", "nodes", "add", slug, "http://"+slug+".test")
+	}
+	o.golden(o.expect(2, "["+row("a", key)+"]", "nodes", "plan", "-"), `~ update a (row 0)
+  api_key: imported
+0 to create, 1 to update, 0 to disable, 0 unchanged, 0 invalid
+`)
+	if r := o.expect(0, "["+row("a", key)+"]", "nodes", "import", "-"); !strings.Contains(r.out, "0 API keys imported") {
+		t.Errorf("import changed a node that is there: %s", r.out)
+	}
+	if r := o.expect(0, "["+row("a", key)+"]", "nodes", "apply", "-"); !strings.Contains(r.out, "0 updated, 0 disabled, 1 API keys imported, 0 failed") {
+		t.Errorf("%s", r.out)
+	}
+	if r := o.expect(0, "["+row("a", key)+"]", "nodes", "plan", "-"); !strings.Contains(r.out, "1 unchanged, 0 invalid") {
+		t.Errorf("%s", r.out)
+	}
+	for _, rows := range []string{row("b", key), row("new", key), row("b", key+"2") + "," + row("new", key+"2")} {
+		for _, command := range []string{"plan", "apply", "import"} {
+			if r := o.expect(1, "["+rows+"]", "nodes", command, "-"); !strings.Contains(r.out, "api_key") || strings.Contains(r.out, key) {
+				t.Errorf("%s %s: %s%s", command, rows, r.out, r.errout)
+			}
+		}
+	}
+}
+
+// TestAnExportIsReadable: a member of a node is one line, whatever is in it.
+func TestAnExportIsReadable(t *testing.T) {
+	o := operate(t, "", "")
+	if out := o.expect(0, "", "nodes", "export").out; out != "{\n  \"nodes\": []\n}\n" {
+		t.Errorf("%s", out)
+	}
+	o.expect(0, "", "nodes", "add", "a", "http://a.test", "--metadata", `{"x":[[[{"y":[1,2]}]]]}`)
+	out := o.expect(0, "", "nodes", "export").out
+	if !strings.Contains(out, "\n      \"metadata\": {\"x\":[[[{\"y\":[1,2]}]]]}\n    }\n  ]\n}\n") || !strings.Contains(out, "\n      \"slug\": \"a\",\n") {
+		t.Errorf("%s", out)
 	}
 }
 

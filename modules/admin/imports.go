@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -48,11 +49,15 @@ func (a *API) plan(x *exchange) error {
 	if err := x.read(&request, maxImport); err != nil {
 		return err
 	}
-	return x.answer(http.StatusOK, planned(x.app, &request))
+	plan, err := planned(x.Context(), x.app, &request)
+	if err != nil {
+		return err
+	}
+	return x.answer(http.StatusOK, plan)
 }
 
-// planned plans against the nodes as they are now.
-func planned(app *fleet.App, request *ImportRequest) *importing.Plan {
+// planned plans against the nodes and API keys as they are now.
+func planned(ctx context.Context, app *fleet.App, request *ImportRequest) (*importing.Plan, error) {
 	var existing []importing.Existing
 	for _, node := range app.Snapshot().Nodes {
 		existing = append(existing, importing.Existing{
@@ -69,7 +74,11 @@ func planned(app *fleet.App, request *ImportRequest) *importing.Plan {
 		invalid = append(invalid, importing.Remark{Row: d.Row, Slug: d.Node.Slug, Field: refused.Field, Reason: refused.Detail})
 		return true
 	})
-	request.Nodes, request.Invalid = valid, append(request.Invalid, invalid...)
+	valid, taken, err := freshKeys(ctx, app, valid)
+	if err != nil {
+		return nil, err
+	}
+	request.Nodes, request.Invalid = valid, slices.Concat(request.Invalid, invalid, taken)
 	plan := importing.Make(existing, valid, request.Invalid, app.Complete, request.Prune)
 	if request.CreateOnly {
 		for _, change := range plan.Update {
@@ -78,7 +87,38 @@ func planned(app *fleet.App, request *ImportRequest) *importing.Plan {
 		slices.Sort(plan.Unchanged)
 		plan.Update, plan.Held = []importing.Change{}, []importing.Change{}
 	}
-	return plan
+	return plan, nil
+}
+
+// freshKeys leaves to the rows the API keys that are not here yet, and sets
+// apart the rows whose key somebody else has.
+func freshKeys(ctx context.Context, app *fleet.App, rows []importing.Desired) (fresh []importing.Desired, taken []importing.Remark, err error) {
+	named := make(map[importing.Secret]bool)
+	for _, d := range rows {
+		if d.APIKey == "" {
+			fresh = append(fresh, d)
+			continue
+		}
+		owner, known, err := app.APIKeyOwner(ctx, string(d.APIKey))
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case known && owner != d.Node.Slug:
+			taken = append(taken, importing.Remark{Row: d.Row, Slug: d.Node.Slug, Field: "api_key", Reason: "is somebody else's already",
+				Suggestion: "remove it, and give the node a new key"})
+			continue
+		case named[d.APIKey]:
+			taken = append(taken, importing.Remark{Row: d.Row, Slug: d.Node.Slug, Field: "api_key", Reason: "is that of another row too",
+				Suggestion: "remove it, and give the node a new key"})
+			continue
+		}
+		named[d.APIKey] = true
+		if known {
+			d.APIKey = ""
+		}
+		fresh = append(fresh, d)
+	}
+	return fresh, taken, nil
 }
 
 // apply carries a plan out, node by node: one that fails holds up no other.
@@ -89,7 +129,11 @@ func (a *API) apply(x *exchange) error {
 	}
 	a.applying.Lock()
 	defer a.applying.Unlock()
-	result := ImportResult{Plan: planned(x.app, &request), Results: []Written{}}
+	plan, err := planned(x.Context(), x.app, &request)
+	if err != nil {
+		return err
+	}
+	result := ImportResult{Plan: plan, Results: []Written{}}
 	if err := result.Plan.Refusal(request.SkipInvalid); err != nil {
 		return refuse(http.StatusConflict, "%s", err.Error())
 	}
@@ -121,6 +165,9 @@ func (a *API) apply(x *exchange) error {
 		if x.Context().Err() != nil {
 			return x.Context().Err()
 		}
+		if len(change.Fields) == 0 {
+			continue // its key alone
+		}
 		err := update(x, desired[change.Slug], change)
 		failed[change.Slug] = err != nil
 		note(change.Slug, "updated", err)
@@ -129,12 +176,9 @@ func (a *API) apply(x *exchange) error {
 		_, err := x.app.SetAdminState(x.Context(), change.Slug, fleet.AdminDisabled)
 		note(change.Slug, "disabled", err)
 	}
-	for _, d := range request.Nodes {
-		if d.APIKey == "" || failed[d.Node.Slug] {
-			continue
-		}
-		if fresh, err := importKey(x, d); fresh || err != nil {
-			note(d.Node.Slug, "key", err)
+	for _, change := range slices.Concat(result.Plan.Create, result.Plan.Update) {
+		if change.APIKey && !failed[change.Slug] {
+			note(change.Slug, "key", importKey(x, desired[change.Slug]))
 		}
 	}
 	if request.Ping {
@@ -160,20 +204,19 @@ func update(x *exchange, d importing.Desired, change importing.Change) error {
 	return err
 }
 
-// importKey keeps the hash of a node's old key, and tells whether it is new here.
-func importKey(x *exchange, d importing.Desired) (fresh bool, err error) {
+// importKey keeps the hash of a node's old key.
+func importKey(x *exchange, d importing.Desired) error {
 	node, err := x.nodeNamed(d.Node.Slug)
 	if err != nil {
-		return false, err
+		return err
 	}
-	before := len(x.app.APIKeys(node.Slug))
 	if err := x.app.ImportAPIKey(x.Context(), node, string(d.APIKey)); err != nil {
 		if errors.Is(err, fleet.ErrKeyExists) {
-			return false, refuse(http.StatusConflict, "another node has the same API key")
+			return refuse(http.StatusConflict, "another node has the same API key")
 		}
-		return false, tokenError(err)
+		return tokenError(err)
 	}
-	return len(x.app.APIKeys(node.Slug)) > before, nil
+	return nil
 }
 
 // pingsAtOnce bounds how many nodes are asked at the same time.

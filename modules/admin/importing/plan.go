@@ -31,7 +31,7 @@ type Change struct {
 	// Row is the position of the row that asks for it, or empty.
 	Row    string        `json:"row,omitempty"`
 	Fields []FieldChange `json:"fields"`
-	// APIKey says that the node's old key is imported.
+	// APIKey says that the node's old key is imported: it may be all that is.
 	APIKey bool `json:"api_key,omitempty"`
 }
 
@@ -69,7 +69,8 @@ func (p *Plan) Refusal(skipInvalid bool) error {
 }
 
 // Make plans how to get from the nodes that stand to those that are desired.
-// complete fills in what a node has that does not set a field. With prune,
+// complete fills in what a node has that does not set a field. An API key in a
+// row is taken for one that is to be imported. With prune,
 // every registered child that no row names, not even an invalid one, is disabled.
 func Make(existing []Existing, desired []Desired, invalid []Remark, complete func(fleet.NodeConfig) fleet.NodeConfig, prune bool) *Plan {
 	p := &Plan{Create: []Change{}, Update: []Change{}, Unchanged: []string{}, Prune: []Change{}, Held: []Change{}, Invalid: slices.Clone(invalid)}
@@ -103,7 +104,7 @@ func Make(existing []Existing, desired []Desired, invalid []Remark, complete fun
 		switch {
 		case !known:
 			p.Create = append(p.Create, change)
-		case len(change.Fields) > 0:
+		case len(change.Fields) > 0 || change.APIKey:
 			p.Update = append(p.Update, change)
 		case len(held.Fields) == 0:
 			p.Unchanged = append(p.Unchanged, slug)

@@ -25,7 +25,7 @@ func TestAPlanShowsEveryFieldOldAndNew(t *testing.T) {
 		{"name":"B","slug":"b","url":"https://b.test","weight":1,"status":"inactive","keywords":[]},
 		{"name":"C","url":"https://c.test","api_key":"a-key-of-thirty-two-or-more-bytes"},
 		{"slug":"fixed","name":"fixed","url":"https://other.test","weight":2},
-		{"slug":"same-fixed","name":"same-fixed","url":"https://g.test"},
+		{"slug":"same-fixed","name":"same-fixed","url":"https://g.test","api_key":"another-key-of-thirty-two-or-more"},
 		{"name":"Typo","url":"nowhere"}
 	]`, false)
 	plan := Make(existing, result.Nodes, result.Invalid, defaults, true)
@@ -34,16 +34,17 @@ func TestAPlanShowsEveryFieldOldAndNew(t *testing.T) {
 		Update: []Change{
 			{Slug: "b", Row: "1", Fields: []FieldChange{{"admin_state", "enabled", "disabled"}, {"weight", 3.0, 1.0}}},
 			{Slug: "fixed", Row: "3", Fields: []FieldChange{{"weight", 1.0, 2.0}}},
+			{Slug: "same-fixed", Row: "4", APIKey: true, Fields: []FieldChange{}}, // its key alone
 		},
 		Held:  []Change{{Slug: "fixed", Row: "3", Fields: []FieldChange{{"url", "https://f.test", "https://other.test"}}}},
 		Prune: []Change{{Slug: "gone", Fields: []FieldChange{{"admin_state", "enabled", "disabled"}}}},
 
-		Unchanged: []string{"a", "same-fixed"}, Invalid: result.Invalid,
+		Unchanged: []string{"a"}, Invalid: result.Invalid,
 	}
 	if !reflect.DeepEqual(plan, want) {
 		t.Errorf("the plan is\n%s\nexpected\n%s", asJSON(t, plan), asJSON(t, want))
 	}
-	if plan.Changes() != 4 || !errors.Is(plan.Refusal(false), ErrInvalidRows) || plan.Refusal(true) != nil {
+	if plan.Changes() != 5 || !errors.Is(plan.Refusal(false), ErrInvalidRows) || plan.Refusal(true) != nil {
 		t.Errorf("%d changes, refusals %v, %v", plan.Changes(), plan.Refusal(false), plan.Refusal(true))
 	}
 
@@ -76,6 +77,9 @@ func TestAWrittenPlanLeavesNothingToDo(t *testing.T) {
 		var existing []Existing
 		for _, d := range result.Nodes {
 			existing = append(existing, Existing{Node: d.Over(Settings{})})
+		}
+		for i := range result.Nodes {
+			result.Nodes[i].APIKey = "" // it is here by now
 		}
 		plan := Make(existing, result.Nodes, nil, defaults, true)
 		if plan.Changes() != 0 || len(plan.Unchanged) != len(result.Nodes) {
