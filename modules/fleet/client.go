@@ -80,7 +80,7 @@ func (a *App) Probe(ctx context.Context, node *Node) (*Report, Call) {
 	if call.Err != nil {
 		return nil, call
 	}
-	report.withoutEcho(node.credential)
+	report.withoutEcho(node.secrets)
 	node.gate.member.facts.Store(report)
 	return report, call
 }
@@ -231,6 +231,7 @@ func (c *caller) Do(ctx context.Context, request *Request) (*Response, error) {
 	defer resp.Body.Close()
 	c.status = resp.StatusCode
 	body, err := readCapped(resp.Body, resp.ContentLength, c.node.maxResponseSize)
+	body = c.node.withoutEchoes(c.kind, body)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		// the status is the news; what is wrong with its body is not
 		return nil, &StatusError{

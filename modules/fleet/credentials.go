@@ -83,7 +83,7 @@ func newCredential(c *CredentialsConfig, dialect string, keys *token.KeySet, nod
 			return nil, fmt.Errorf("credentials basic: the user is empty or has a colon")
 		}
 		encoded := base64.StdEncoding.EncodeToString([]byte(c.User + ":" + value))
-		return headerCredential{name: "Authorization", value: []string{"Basic " + encoded}}, nil
+		return headerCredential{name: "Authorization", value: []string{"Basic " + encoded}, password: value}, nil
 	case "header":
 		if !httpguts.ValidHeaderFieldName(c.Header) {
 			return nil, fmt.Errorf("credentials header: %q is not a header name", c.Header)
@@ -100,8 +100,9 @@ func (noCredential) apply(http.Header, TokenHeader, *Node) error { return nil }
 func (noCredential) secrets() []string                           { return nil }
 
 type headerCredential struct {
-	name  string
-	value []string
+	name     string
+	value    []string
+	password string // in the value, encoded; empty when it is not
 }
 
 func (c headerCredential) apply(header http.Header, where TokenHeader, _ *Node) error {
@@ -116,7 +117,7 @@ func (c headerCredential) secrets() []string {
 	if !ok {
 		value = scheme
 	}
-	return []string{value}
+	return []string{value, c.password}
 }
 
 type tokenCredential struct {
@@ -198,6 +199,17 @@ func (c *jwtCredential) mint(node *Node, now time.Time) (*mintedToken, error) {
 }
 
 func (c *jwtCredential) secrets() []string { return nil } // a JWT is known by its looks
+
+// echoes are what a node must not repeat of the token that it is sent now: with
+// the signature, without which it proves nothing.
+func (c *jwtCredential) echoes() [][]byte {
+	minted := c.minted.Load()
+	if minted == nil {
+		return nil
+	}
+	signed := minted.token[0]
+	return [][]byte{[]byte(signed), []byte(signed[:strings.LastIndexByte(signed, '.')+1])}
+}
 
 // subject is an integer where it can be, because old nodes compare it with a row's id.
 func (n *Node) subject() any {

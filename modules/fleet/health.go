@@ -198,7 +198,7 @@ func (a *App) check(ctx context.Context, node *Node, all bool) (*Report, Call) {
 	if call.Err != nil {
 		return nil, call
 	}
-	report.withoutEcho(node.credential)
+	report.withoutEcho(node.secrets)
 	if report.Version != "" && report.Version != facts.Version || report.Dialect != facts.Dialect {
 		return a.Probe(ctx, node) // it changed: what it holds may have too
 	}

@@ -248,5 +248,7 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 		}
 		n.headers = append(n.headers, field)
 	}
+	n.secrets = secretsOf(n.credential, config, n.headers)
+	n.echoes = spellings(n.secrets)
 	return nil
 }
