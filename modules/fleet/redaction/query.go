@@ -13,7 +13,7 @@ const Hidden = "REDACTED"
 // has it (api_key), as RFC 6750 section 2.3 (access_token) or as RFC 6749 section 6
 // (refresh_token), also where [url.ParseQuery] would drop it.
 func CredentialInQuery(query string) bool {
-	if !strings.ContainsAny(query, "_%.+") { // what stands in all names, in one form or another
+	if !strings.ContainsAny(query, "_%.+[") { // what stands in all names, in one form or another
 		return false
 	}
 	for pair := range strings.FieldsFuncSeq(query, separates) {
@@ -55,17 +55,20 @@ func separates(r rune) bool { return r == '&' || r == ';' || r == '?' || r == '#
 var credentialNames = []string{"api_key", "access_token", "refresh_token"}
 
 // isCredential tells whether a pair of a query is a credential, as any server
-// behind may read its name: PHP takes dots and spaces for underscores, drops
-// leading spaces, and ends a name at a [ or a NUL.
+// behind may read its name: PHP takes dots, spaces and a [ that is not closed for
+// underscores, drops leading spaces, and ends a name at a NUL or another [.
 func isCredential(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
 	if plain, err := url.QueryUnescape(name); err == nil {
 		name = plain
 	}
-	name = strings.TrimLeft(name, " ")
-	if end := strings.IndexAny(name, "[\x00"); end >= 0 {
-		name = name[:end]
+	name, _, _ = strings.Cut(strings.TrimLeft(name, " "), "\x00")
+	name = strings.ToLower(underscores.Replace(name))
+	begin, index, indexed := strings.Cut(name, "[")
+	if indexed && !strings.Contains(index, "]") && slices.Contains(credentialNames, strings.ReplaceAll(name, "[", "_")) {
+		return true
 	}
-	name = strings.ToLower(strings.NewReplacer(".", "_", " ", "_").Replace(name))
-	return slices.Contains(credentialNames, name)
+	return slices.Contains(credentialNames, begin)
 }
+
+var underscores = strings.NewReplacer(".", "_", " ", "_")

@@ -24,6 +24,8 @@ func TestCredentialsInAQuery(t *testing.T) {
 		"my_api_key=1&token=2":             "my_api_key=1&token=2", // nobody reads these
 		"API_KEY=k&api.key=k&api+key=k":    "API_KEY=REDACTED&api.key=REDACTED&api+key=REDACTED",
 		"%20api_key=k&api_key%00x=k":       "%20api_key=REDACTED&api_key%00x=REDACTED",
+		"api[key=k&access%5Btoken=t":       "api[key=REDACTED&access%5Btoken=REDACTED", // PHP takes an open [ for an underscore
+		"refresh[token[=1&api[key]=2":      "refresh[token[=1&api[key]=2",              // and these for other names
 		"refresh_token=t":                  "refresh_token=REDACTED",
 		"api_key%zz=1":                     "api_key%zz=1",
 	} {
