@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
@@ -56,19 +57,16 @@ func (a *App) InspectToken(raw string) Inspection {
 	keys, now := a.authority.keys.Load(), time.Now()
 	seen := a.authority.verifier(keys).Inspect(raw, now)
 	result := Inspection{Kind: "jwt", Header: asJSON(seen.Header), Claims: asJSON(seen.Payload)}
-	var first string
-	compatible := true
+	var strict, everywhere string // why native faces refuse it first, and why all do
 	for _, step := range seen.Steps {
 		check := InspectionCheck{Name: step.Name, OK: step.Refusal == nil}
 		if step.Refusal != nil {
 			check.Detail = step.Refusal.Detail
 			if step.Legacy {
-				check.Detail += "; accepted under compat laravel"
+				check.Detail += "; compat laravel does not ask for that"
+				strict = cmp.Or(strict, step.Refusal.Detail)
 			} else {
-				compatible = false
-			}
-			if first == "" {
-				first = check.Detail
+				everywhere = cmp.Or(everywhere, check.Detail)
 			}
 		}
 		result.Checks = append(result.Checks, check)
@@ -83,24 +81,21 @@ func (a *App) InspectToken(raw string) Inspection {
 		identity, refused := resolve(good, a.Snapshot(), g, keys)
 		if refused != nil {
 			check.OK, check.Detail = false, words(refused)
-			compatible = false
-			if first == "" {
-				first = check.Detail
-			}
-		} else if compatible {
+			everywhere = cmp.Or(everywhere, check.Detail)
+		} else if everywhere == "" {
 			result.Identity = identity
 		}
 		result.Checks = append(result.Checks, check)
 	}
-	result.Compatible = compatible
-	result.Accepted = compatible && first == ""
+	result.Compatible = everywhere == ""
+	result.Accepted = result.Compatible && strict == ""
 	switch {
 	case result.Accepted:
 		result.Verdict = "accepted as " + result.Identity.ID
-	case compatible:
-		result.Verdict = "accepted as " + result.Identity.ID + " under compat laravel only: " + strings.TrimSuffix(first, "; accepted under compat laravel")
+	case result.Compatible:
+		result.Verdict = "accepted as " + result.Identity.ID + " under compat laravel only: " + strict
 	default:
-		result.Verdict = "refused: " + first
+		result.Verdict = "refused: " + everywhere
 	}
 	return result
 }

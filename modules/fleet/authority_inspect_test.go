@@ -34,6 +34,7 @@ func TestInspect(t *testing.T) {
 		"no aud":       {mint(t, "main", testSecret, func(jwt.MapClaims) {}), "accepted as shop under compat laravel only: the token does not say whom it is for", false, true},
 		"wrong aud":    {mint(t, "main", testSecret, func(c jwt.MapClaims) { c["aud"] = "x" }), "for somebody else", false, false},
 		"expired":      {mint(t, "main", testSecret, func(c jwt.MapClaims) { aud(c); c["exp"] = time.Now().Add(-time.Second).Unix() }), "has expired", false, false},
+		"old, expired": {mint(t, "main", testSecret, func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Second).Unix() }), "refused: the token has expired", false, false},
 		"unknown kid":  {mint(t, "other", testSecret, aud), "no key of the federation", false, false},
 		"unknown node": {mint(t, "main", testSecret, func(c jwt.MapClaims) { aud(c); c["sub"] = "gone" }), "no node of the registry", false, false},
 		"api key":      {key, "accepted as docs", true, true},
@@ -47,6 +48,9 @@ func TestInspect(t *testing.T) {
 		got := f.app.InspectToken(c.raw)
 		if !strings.Contains(got.Verdict, c.verdict) || got.Accepted != c.accepted || got.Compatible != c.compatible {
 			t.Errorf("%s: %+v", name, got)
+		}
+		if !got.Compatible && strings.Contains(got.Verdict, "laravel") {
+			t.Errorf("%s: %s", name, got.Verdict)
 		}
 		text, err := json.Marshal(got)
 		if err != nil {
