@@ -97,9 +97,11 @@ func TestANodeGoesOnWithItsOldAPIKey(t *testing.T) {
 	if r := o.expect(0, "", "token", "ls"); !strings.Contains(r.out, "imported") || strings.Contains(r.out, old) {
 		t.Errorf("%s", r.out)
 	}
-	// a key that somebody else has is told, and stops nothing
+	// a key that somebody else has makes the row invalid
 	twice := `[{"name":"Thief","url":"http://thief.test","api_key":"` + old + `"}]`
-	if r := o.expect(5, twice, "nodes", "import", "-"); !strings.Contains(r.errout, "another node has the same API key") || strings.Contains(r.errout, old) {
-		t.Errorf("%s", r.errout)
+	if r := o.expect(1, twice, "nodes", "import", "-"); !strings.Contains(r.out, "api_key: is somebody else's already") || strings.Contains(r.out+r.errout, old) {
+		t.Errorf("%s%s", r.out, r.errout)
 	}
+	o.expect(0, twice, "nodes", "import", "--skip-invalid", "-")
+	o.expect(4, "", "nodes", "get", "thief")
 }
