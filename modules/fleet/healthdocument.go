@@ -124,11 +124,14 @@ func (a *App) examineGateways() HealthCheck {
 }
 
 func (a *App) examineAvailable() HealthCheck {
-	total, available := 0, 0
+	total, available, out := 0, 0, 0
 	for _, node := range a.Snapshot().Nodes {
 		total++
-		if node.Refusal() == "" {
+		switch {
+		case node.Refusal() == "":
 			available++
+		case node.AdminState != AdminEnabled && node.AdminState != AdminPending:
+			out++
 		}
 	}
 	check := HealthCheck{ComponentType: "component", ObservedValue: available, ObservedUnit: "nodes", Status: HealthPass}
@@ -137,6 +140,9 @@ func (a *App) examineAvailable() HealthCheck {
 		check.Status, check.Output = HealthFail, "no node is available"
 	case available < total:
 		check.Status, check.Output = HealthWarn, fmt.Sprintf("%d of %d nodes are not available", total-available, total)
+		if out > 0 { // they are not named: what the operator wanted is no news to the operator
+			check.Output += fmt.Sprintf(", %d of them by the word of an operator", out)
+		}
 	}
 	return check
 }
@@ -152,6 +158,8 @@ func (n *Node) examine() (check HealthCheck, unwell bool) {
 		check.Output = "waits for approval"
 	case n.AdminState != AdminEnabled:
 		return check, false
+	case health.State == HealthUnhealthy && health.Reason == "": // the last check went well
+		check.Output = "is not called: it is to pass more checks first"
 	case health.State == HealthUnhealthy:
 		check.Output = "is not called: " + health.Reason
 	case refusal != "":
