@@ -200,15 +200,15 @@ func (c *jwtCredential) mint(node *Node, now time.Time) (*mintedToken, error) {
 
 func (c *jwtCredential) secrets() []string { return nil } // a JWT is known by its looks
 
-// echoes are what a node must not repeat of the token that it is sent now: with
-// the signature, without which it proves nothing.
-func (c *jwtCredential) echoes() [][]byte {
+// echo is what a node must not repeat of the token that it is sent now: without
+// its signature it proves nothing.
+func (c *jwtCredential) echo() (e echo, sent bool) {
 	minted := c.minted.Load()
 	if minted == nil {
-		return nil
+		return e, false
 	}
 	signed := minted.token[0]
-	return [][]byte{[]byte(signed), []byte(signed[:strings.LastIndexByte(signed, '.')+1])}
+	return echo{[]byte(signed), strings.LastIndexByte(signed, '.') + 1}, true
 }
 
 // subject is an integer where it can be, because old nodes compare it with a row's id.

@@ -24,7 +24,7 @@ func (r *Report) withoutEcho(secrets []string) {
 		}
 		lower := strings.ToLower(*text)
 		for _, secret := range secrets {
-			if strings.Contains(lower, strings.ToLower(secret)) {
+			if strings.Contains(lower, strings.ToLower(secret[:enoughOf(secret)])) {
 				*text = redacted
 				return
 			}
@@ -44,26 +44,41 @@ func (r *Report) withoutEcho(secrets []string) {
 	}
 }
 
+// echo is a text that a node must not repeat, also without its end, which
+// somebody may have cut off.
+type echo struct {
+	text  []byte
+	least int // so much of it is enough
+}
+
 // withoutEchoes takes out of a node's answer what the gateway sent it as a
 // secret, in the strings of its JSON alone, so that it stays what it was: a
 // caller, a log or a later call of somebody else must not get it. It looks for
 // nothing where nothing was sent, and for a token that is signed anew not in the
 // results of a search, which are many and go by the thousand.
 func (n *Node) withoutEchoes(kind string, body []byte) []byte {
-	echoes := n.echoes
-	if signed, ok := n.credential.(*jwtCredential); ok && kind != kindSearch {
-		echoes = append(echoes[:len(echoes):len(echoes)], signed.echoes()...)
+	if echoed(body, n.echoes) {
+		body = withoutTexts(body, n.echoes)
 	}
-	for _, echo := range echoes {
-		if bytes.Contains(body, echo) {
-			return withoutTexts(body, echoes)
+	if signed, ok := n.credential.(*jwtCredential); ok && kind != kindSearch {
+		if e, sent := signed.echo(); sent && echoed(body, []echo{e}) {
+			body = withoutTexts(body, []echo{e})
 		}
 	}
 	return body
 }
 
-// withoutTexts replaces the texts in the strings of JSON.
-func withoutTexts(body []byte, texts [][]byte) []byte {
+func echoed(body []byte, echoes []echo) bool {
+	for _, e := range echoes {
+		if bytes.Contains(body, e.text[:e.least]) {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutTexts takes the echoes out of the strings of JSON.
+func withoutTexts(body []byte, echoes []echo) []byte {
 	clean := make([]byte, 0, len(body))
 	for len(body) > 0 {
 		start := bytes.IndexByte(body, '"') + 1
@@ -71,12 +86,37 @@ func withoutTexts(body []byte, texts [][]byte) []byte {
 		if start == 0 || end < 0 {
 			break
 		}
-		inside := body[start:end]
 		clean = append(clean, body[:start]...)
-		for _, text := range texts {
-			inside = bytes.ReplaceAll(inside, text, []byte(redacted))
+		inside := body[start:end]
+		for len(inside) > 0 {
+			at, length := firstEcho(inside, echoes)
+			clean = append(clean, inside[:at]...)
+			if length > 0 {
+				clean = append(clean, redacted...)
+			}
+			inside = inside[at+length:]
 		}
-		clean, body = append(append(clean, inside...), '"'), body[end+1:]
+		clean, body = append(clean, '"'), body[end+1:]
 	}
 	return append(clean, body...)
+}
+
+// firstEcho finds the first echo in a text, as long as any spelling of it goes;
+// without one its place is the end.
+func firstEcho(text []byte, echoes []echo) (at, length int) {
+	at = len(text)
+	for _, e := range echoes {
+		found := bytes.Index(text[:min(len(text), at+e.least)], e.text[:e.least])
+		if found < 0 {
+			continue
+		}
+		common := e.least
+		for common < min(len(text)-found, len(e.text)) && text[found+common] == e.text[common] {
+			common++
+		}
+		if found < at || common > length {
+			at, length = found, common
+		}
+	}
+	return at, length
 }

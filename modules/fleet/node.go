@@ -64,7 +64,7 @@ type Node struct {
 	credential       credential
 	headers          []headerField
 	secrets          []string // what it must not repeat to others
-	echoes           [][]byte // and how that can be spelled in JSON
+	echoes           []echo   // and how that can be spelled in JSON
 	transport        http.RoundTripper
 	guarded          bool // lives where it chose itself: the URL policy is for it
 	foreignTransport bool // expects what reverse_proxy puts into a request's context

@@ -73,27 +73,32 @@ func opaque(value string) bool {
 		strings.ContainsFunc(value, func(c rune) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' })
 }
 
+// enoughOf is how much of a secret, from its beginning, is taken for all of it:
+// three quarters, of one that is long enough to leave something unmistakable.
+func enoughOf(secret string) int {
+	if len(secret) < leastOpaque {
+		return len(secret)
+	}
+	return len(secret) * 3 / 4
+}
+
 // spellings are the secrets as they can stand in a JSON string: with nothing
 // escaped that need not be, as Go escapes and as PHP does.
-func spellings(secrets []string) (all [][]byte) {
-	add := func(text []byte) {
-		if !slices.ContainsFunc(all, func(known []byte) bool { return bytes.Equal(known, text) }) {
-			all = append(all, text)
-		}
-	}
+func spellings(secrets []string) (all []echo) {
 	for _, secret := range secrets {
 		var plain bytes.Buffer
 		encoder := json.NewEncoder(&plain)
 		encoder.SetEscapeHTML(false)
-		if encoder.Encode(secret) != nil {
+		escaped, err := json.Marshal(secret)
+		if err != nil || encoder.Encode(secret) != nil {
 			continue
 		}
-		text := bytes.Trim(plain.Bytes(), "\n")
-		text = text[1 : len(text)-1]
-		add(text)
-		add(bytes.ReplaceAll(text, []byte("/"), []byte(`\/`)))
-		if escaped, err := json.Marshal(secret); err == nil {
-			add(escaped[1 : len(escaped)-1])
+		quoted := strings.TrimSuffix(plain.String(), "\n")
+		for _, text := range []string{quoted, strings.ReplaceAll(quoted, "/", `\/`), string(escaped)} {
+			text = text[1 : len(text)-1]
+			if !slices.ContainsFunc(all, func(known echo) bool { return string(known.text) == text }) {
+				all = append(all, echo{[]byte(text), enoughOf(text)})
+			}
 		}
 	}
 	return all
