@@ -76,7 +76,7 @@ http://127.0.0.1:%[3]d {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, _, err := app.NewAPIKey(t.Context(), app.Snapshot().Node("shop"))
+	key, _, err := app.NewAPIKey(t.Context(), app.Snapshot().Node("shop"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,3 +105,24 @@ func TestANodeGoesOnWithItsOldAPIKey(t *testing.T) {
 	o.expect(0, twice, "nodes", "import", "--skip-invalid", "-")
 	o.expect(4, "", "nodes", "get", "thief")
 }
+
+// TestTheCommandCleansUpAfterANameThatLeft: what was given to a node of the
+// Caddyfile can be listed and ended when the node has left it.
+func TestTheCommandCleansUpAfterANameThatLeft(t *testing.T) {
+	const key = "key main hs256 \"a secret of at least thirty-two bytes\"\n"
+	o := operate(t, "", key+"node shop http://shop.test\nnode docs http://docs.test")
+	given := o.issueKey("docs", "--api-key")
+	load(t, administered(o.address, "test", key+"node shop http://shop.test"))
+	if r := o.expect(0, "", "token", "ls", "docs"); !strings.Contains(r.out, given.ID) {
+		t.Errorf("%s", r.out)
+	}
+	o.expect(4, "", "token", "issue", "docs")
+	o.expect(0, "", "token", "revoke", "--node", "docs")
+	if r := o.expect(0, "", "token", "ls", "docs"); strings.Contains(r.out, given.ID) {
+		t.Errorf("%s", r.out)
+	}
+	o.expect(0, "", "nodes", "rm", "docs")
+	for _, args := range [][]string{{"nodes", "rm", "docs"}, {"token", "ls", "docs"}, {"token", "revoke", "--node", "docs"}} {
+		o.expect(4, "", args...)
+	}
+}

@@ -65,9 +65,8 @@ var (
 	ErrConflict = errors.New("changed by another")
 	// ErrHeld: somebody else holds it.
 	ErrHeld = errors.New("held by another")
-	// ErrReplayed: a refresh token was used that had been replaced. Its family
-	// is dead now.
-	ErrReplayed = errors.New("replayed")
+	// ErrRevoked: the node was revoked since.
+	ErrRevoked = errors.New("revoked meanwhile")
 	// ErrTooLarge: a key or value is larger than the store keeps.
 	ErrTooLarge = errors.New("too large")
 	// ErrClosed: the store was closed.

@@ -112,20 +112,21 @@ func newAPIKey(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	key, id, err := x.app.NewAPIKey(x.Context(), node)
+	key, id, err := x.app.NewAPIKey(x.Context(), node, nil)
 	if err != nil {
 		return tokenError(err)
 	}
 	return x.answer(http.StatusCreated, NewKey{node.Slug, id, key})
 }
 
-// revokeNode ends everything that a node was given.
+// revokeNode ends everything that a node was given, also one that has left the
+// Caddyfile.
 func revokeNode(x *exchange) error {
-	node, err := x.node()
-	if err != nil {
+	slug := x.PathValue("slug")
+	if err := x.named(slug); err != nil {
 		return err
 	}
-	if err := x.app.RevokeNode(x.Context(), node.Slug); err != nil {
+	if err := x.app.RevokeNode(x.Context(), slug); err != nil {
 		return err
 	}
 	x.w.WriteHeader(http.StatusNoContent)
@@ -166,7 +167,7 @@ type KeyList struct {
 func listKeys(x *exchange) error {
 	slug := x.URL.Query().Get("node")
 	if slug != "" {
-		if _, err := x.nodeNamed(slug); err != nil {
+		if err := x.named(slug); err != nil {
 			return err
 		}
 	}
@@ -175,6 +176,15 @@ func listKeys(x *exchange) error {
 		list.Keys = []fleet.APIKey{}
 	}
 	return x.answer(http.StatusOK, list)
+}
+
+// named refuses a name that no node has, or had when it left the Caddyfile.
+func (x *exchange) named(slug string) error {
+	named, err := x.app.Named(x.Context(), slug)
+	if err == nil && !named {
+		_, err = x.nodeNamed(slug)
+	}
+	return err
 }
 
 func deleteKey(x *exchange) error {

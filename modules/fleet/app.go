@@ -244,7 +244,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the store of federation %q: %w", a.Name, err)
 	}
-	a.registry.keep = opened.Shared()
+	a.registry.keep, a.registry.opened = opened.Shared(), opened
 	background, stop := context.WithCancel(context.Background())
 	// watched before it is read, so that no change falls in between
 	changes, err := opened.Nodes().Watch(background)

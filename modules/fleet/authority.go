@@ -70,11 +70,11 @@ func newAuthority(a *App) (*authority, error) {
 }
 
 // verifier is how tokens are checked now.
-func (t *authority) verifier(keys *token.KeySet) *token.Verifier {
+func (t *authority) verifier(keys *token.KeySet, g *grants) *token.Verifier {
 	a := t.app
 	return &token.Verifier{
 		Keys: keys, Issuer: a.Issuer, Audience: a.Audience,
-		MaxLifetime: time.Duration(a.AccessTTL), Leeway: time.Duration(a.Leeway),
+		MaxLifetime: time.Duration(a.AccessTTL), Leeway: time.Duration(a.Leeway), Epochs: g.lastRevoked(),
 	}
 }
 
@@ -150,7 +150,7 @@ func (t *authority) token(raw string, policy AuthPolicy, g *grants) (*Identity, 
 		}
 		t.good.Invalidate(raw) // its key was retired
 	}
-	verified, refusal := t.verifier(keys).Verify(raw, now, policy.Legacy)
+	verified, refusal := t.verifier(keys, g).Verify(raw, now, policy.Legacy)
 	if refusal != nil {
 		if refusal == token.ErrUnknown {
 			t.remote.missed()
@@ -215,6 +215,7 @@ func resolve(good *goodToken, snapshot *Snapshot, g *grants, keys *token.KeySet)
 		return nil, err
 	}
 	identity := identityOfNode(node)
+	identity.epoch = g.epochs[node.Slug]
 	identity.Capabilities = intersection(claims.Capabilities, node.Capabilities)
 	identity.Method, identity.TokenID, identity.Expires = "jwt", good.id, time.Unix(claims.Expires, 0)
 	return identity, nil
@@ -286,7 +287,7 @@ func (t *authority) apiKey(raw string, g *grants) (*Identity, *AuthError) {
 	known := key.caller.Load()
 	if known == nil || known.snapshot != snapshot {
 		known = &resolved{snapshot: snapshot}
-		known.identity, known.refused = key.resolve(snapshot)
+		known.identity, known.refused = key.resolve(snapshot, g)
 		key.caller.Store(known)
 	}
 	return known.identity, known.refused

@@ -49,7 +49,7 @@ func benched(b testing.TB) (*App, string) {
 		b.Fatal(err)
 	}
 	a.authority.grants.Store(new(grants))
-	raw, err := a.sign(node, "family", time.Now())
+	raw, err := a.sign(node, "family", time.Now(), 0)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestCachedCost(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, authenticate); n > 1 {
 		t.Errorf("%v allocations", n)
 	}
-	verifier := a.authority.verifier(a.keys)
+	verifier := a.authority.verifier(a.keys, a.authority.current())
 	best := 1.0
 	for range 5 { // one calm round is enough
 		start := time.Now()

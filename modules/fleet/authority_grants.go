@@ -19,7 +19,7 @@ type grants struct {
 	imported map[string]*apiKey // made by others, by their hash
 	tokens   map[string]bool    // revoked tokens, by their id
 	families map[string]bool    // revoked families of tokens
-	epochs   map[string]int64   // when a node was revoked, in seconds, by its slug
+	epochs   map[string]int64   // when nodes were last revoked, in seconds, by slug
 }
 
 // Subjects of a revocation.
@@ -40,6 +40,19 @@ func (g *grants) revoked(id, node string, issuedAt int64) bool {
 	epoch, found := g.epochs[node]
 	return found && issuedAt <= epoch
 }
+
+// lastRevoked are the epochs of all nodes. They are not to be changed.
+func (g *grants) lastRevoked() map[string]int64 {
+	if g == nil {
+		return nil
+	}
+	return g.epochs
+}
+
+// epoch is the second of the node's last revocation, 0 when there is none that
+// still matters. What the node is given carries it, and is dead once there is
+// a later one.
+func (a *App) epoch(slug string) int64 { return a.authority.current().lastRevoked()[slug] }
 
 func formatID(id int64) string { return strconv.FormatInt(id, 10) }
 
@@ -64,7 +77,7 @@ func (t *authority) read(ctx context.Context, tokens store.Tokens) error {
 		tokens: make(map[string]bool), families: make(map[string]bool), epochs: make(map[string]int64),
 	}
 	for _, stored := range keys {
-		key := &apiKey{hash: stored.Hash, id: stored.ID, node: stored.Node, expires: stored.Expires}
+		key := &apiKey{hash: stored.Hash, id: stored.ID, to: stored.Grantee, expires: stored.Expires}
 		if err := json.Unmarshal(stored.Data, &key.data); err != nil {
 			t.app.logger.Error("api key is left out: its record cannot be read", zap.String("key", stored.ID), zap.Error(err))
 			continue

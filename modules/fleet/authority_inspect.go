@@ -55,7 +55,7 @@ func (a *App) InspectToken(raw string) Inspection {
 		return a.inspectOpaque(raw)
 	}
 	keys, now := a.authority.keys.Load(), time.Now()
-	seen := a.authority.verifier(keys).Inspect(raw, now)
+	seen := a.authority.verifier(keys, a.authority.current()).Inspect(raw, now)
 	result := Inspection{Kind: "jwt", Header: asJSON(seen.Header), Claims: asJSON(seen.Payload)}
 	var strict, everywhere string // why native faces refuse it first, and why all do
 	for _, step := range seen.Steps {

@@ -13,7 +13,7 @@ import (
 func TestInspect(t *testing.T) {
 	f := run(t, twoNodes+"audience gateway\n")
 	pair := f.issue("shop")
-	key, _, err := f.app.NewAPIKey(t.Context(), f.node("docs"))
+	key, _, err := f.app.NewAPIKey(t.Context(), f.node("docs"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

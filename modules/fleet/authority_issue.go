@@ -22,8 +22,19 @@ var (
 )
 
 // IssueTokens gives a node an access token and the first refresh token of a
-// new family.
+// new family, by an operator's word.
 func (a *App) IssueTokens(ctx context.Context, node *Node) (TokenPair, error) {
+	return a.issue(ctx, a.grantee(node), node)
+}
+
+// IssueRegistered gives a node that registered its tokens. They are bound to
+// the moment when it began to prove who it is, so a revocation on the way
+// leaves nothing; the error is a [NodeError] then.
+func (a *App) IssueRegistered(ctx context.Context, r *Registered) (TokenPair, error) {
+	return a.issue(ctx, store.Grantee{Node: r.Node.Slug, NodeID: r.Node.ID, Epoch: r.epoch}, r.Node)
+}
+
+func (a *App) issue(ctx context.Context, to store.Grantee, node *Node) (TokenPair, error) {
 	opened, err := a.opened()
 	if err != nil {
 		return TokenPair{}, err
@@ -32,32 +43,36 @@ func (a *App) IssueTokens(ctx context.Context, node *Node) (TokenPair, error) {
 	if err != nil {
 		return TokenPair{}, fmt.Errorf("issuing tokens: %w", err)
 	}
+	if to.NodeID == 0 {
+		return TokenPair{}, errUnnumbered
+	}
 	family, refresh := token.ID(), token.NewRefresh()
-	access, err := a.sign(node, family, now)
+	access, err := a.sign(node, family, now, to.Epoch)
 	if err != nil {
 		return TokenPair{}, err
 	}
-	if err := opened.Tokens().Issue(ctx, store.RefreshToken{
-		Hash: token.Hash(refresh), Family: family, Node: node.Slug, Expires: now.Add(time.Duration(a.RefreshTTL)),
-	}); err != nil {
+	err = opened.Tokens().Issue(ctx, store.RefreshToken{
+		Grantee: to, Hash: token.Hash(refresh), Family: family, Expires: now.Add(time.Duration(a.RefreshTTL)),
+	})
+	if errors.Is(err, store.ErrRevoked) {
+		return TokenPair{}, a.revokedMeanwhile(ctx, opened)
+	}
+	if err != nil {
 		return TokenPair{}, err
 	}
 	return TokenPair{AccessToken: access, RefreshToken: refresh, ExpiresIn: time.Duration(a.AccessTTL), Node: node}, nil
 }
 
 // sign makes an access token of a family. The family is in its id, so that
-// the two die together.
-func (a *App) sign(node *Node, family string, now time.Time) (string, error) {
+// the two die together. now is the store's clock before the store was asked,
+// and epoch what the family was issued under: a revocation since is of a later
+// second than the token.
+func (a *App) sign(node *Node, family string, now time.Time, epoch int64) (string, error) {
 	key := a.keys.Signing(node.Slug)
 	if key == nil {
 		return "", ErrCannotSign
 	}
-	issued := now.Unix()
-	if g := a.authority.current(); g != nil {
-		if epoch, revoked := g.epochs[node.Slug]; revoked && issued <= epoch {
-			issued = epoch + 1 // what is given after the revocation is not of the second that it killed
-		}
-	}
+	issued := max(now.Unix(), epoch+1) // what is given after a revocation is not of the second that it killed
 	return key.Sign(nodeClaims{
 		Issuer: a.Issuer, Subject: node.ID, Slug: node.Slug, Name: node.Name,
 		IssuedAt: issued, ExpiresAt: issued + int64(time.Duration(a.AccessTTL)/time.Second),
@@ -109,13 +124,16 @@ func (a *App) RefreshTokens(ctx context.Context, refresh string) (TokenPair, err
 			return TokenPair{}, ErrInvalidRefresh
 		}
 	}
-	pair, err := a.renewed(rotated.Token, now)
-	pair.RefreshToken = successor
+	pair, err := a.renewed(ctx, opened, rotated.Token, now)
+	if err == nil {
+		pair.RefreshToken = successor
+	}
 	return pair, err
 }
 
 // RefreshAccess gives a new access token for a refresh token that stays as it
-// is, as the old fleet has it. One that was rotated before is a replay.
+// is, as the old fleet has it. One that was rotated before gives its successor
+// too, within the grace; later it is a replay.
 func (a *App) RefreshAccess(ctx context.Context, refresh string) (TokenPair, error) {
 	opened, err := a.opened()
 	if err != nil {
@@ -132,129 +150,36 @@ func (a *App) RefreshAccess(ctx context.Context, refresh string) (TokenPair, err
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return TokenPair{}, ErrInvalidRefresh
-	case errors.Is(err, store.ErrReplayed):
-		return TokenPair{}, a.replayed(ctx, opened, shown)
 	case err != nil:
 		return TokenPair{}, err
+	case shown.Replayed:
+		return TokenPair{}, a.replayed(ctx, opened, shown.Token)
 	}
-	return a.renewed(shown, now)
+	pair, err := a.renewed(ctx, opened, shown.Token, now)
+	if err == nil && shown.Repeated {
+		if pair.RefreshToken, err = token.Open(refresh, shown.Reply); err != nil {
+			return TokenPair{}, ErrInvalidRefresh
+		}
+	}
+	return pair, err
 }
 
-// renewed gives the node of a refresh token a new access token.
-func (a *App) renewed(shown store.RefreshToken, now time.Time) (TokenPair, error) {
+// renewed gives the node of a refresh token a new access token. The node is
+// the one that was given the family, and was not revoked since.
+func (a *App) renewed(ctx context.Context, opened store.Store, shown store.RefreshToken, now time.Time) (TokenPair, error) {
 	node := a.Snapshot().Node(shown.Node)
 	if node == nil || mayAct(node) != nil {
 		return TokenPair{}, ErrInvalidRefresh
 	}
-	access, err := a.sign(node, shown.Family, now)
+	if node.ID != shown.NodeID || a.epoch(shown.Node) > shown.Epoch {
+		// the store keeps no such family; a server that lost its last writes may
+		return TokenPair{}, errors.Join(ErrInvalidRefresh, opened.Tokens().RevokeFamily(ctx, shown.Family))
+	}
+	access, err := a.sign(node, shown.Family, now, shown.Epoch)
 	if err != nil {
 		return TokenPair{}, err
 	}
 	return TokenPair{AccessToken: access, ExpiresIn: time.Duration(a.AccessTTL), Node: node}, nil
-}
-
-// replayed ends what is left of a family whose token was used twice: one of
-// the two who have it stole it.
-func (a *App) replayed(ctx context.Context, opened store.Store, dead store.RefreshToken) error {
-	a.Emit("refresh_replayed", dead.Node, nil)
-	if dead.Family == "" {
-		return ErrInvalidRefresh
-	}
-	if err := a.revoke(ctx, opened, revokedFamily+dead.Family); err != nil {
-		return err
-	}
-	return ErrInvalidRefresh
-}
-
-// revoke kills access tokens, here at once.
-func (a *App) revoke(ctx context.Context, opened store.Store, subject string) error {
-	now, err := opened.Now(ctx)
-	if err != nil {
-		return fmt.Errorf("revoking: %w", err)
-	}
-	if err := opened.Tokens().Revoke(ctx, store.Revocation{Subject: subject, At: now, Until: now.Add(a.tokenLife())}); err != nil {
-		return err
-	}
-	return a.authority.read(ctx, opened.Tokens())
-}
-
-// tokenLife is the longest that an access token can still be good for.
-func (a *App) tokenLife() time.Duration {
-	return time.Duration(a.AccessTTL) + 2*time.Duration(a.Leeway) + time.Minute
-}
-
-// RevokeToken kills an access token, a refresh token with its family, or an
-// API key (RFC 7009). One that is unknown is dead already and no error.
-func (a *App) RevokeToken(ctx context.Context, raw string) error {
-	opened, err := a.opened()
-	if err != nil {
-		return err
-	}
-	tokens := opened.Tokens()
-	switch {
-	case len(raw) > token.MaxLength:
-		return nil
-	case token.LooksLikeJWT(raw):
-		verified, refusal := a.authority.verifier(a.authority.keys.Load()).Verify(raw, time.Now(), true)
-		if refusal != nil {
-			return nil
-		}
-		id := tokenID(raw, &verified.Claims)
-		if err := a.revoke(ctx, opened, revokedToken+id); err != nil {
-			return err
-		}
-		a.Emit("token_revoked", verified.Claims.Slug, map[string]any{"kind": "access"})
-		return nil
-	case token.LooksLikeRefresh(raw):
-		shown, err := tokens.Present(ctx, token.Hash(raw))
-		switch {
-		case errors.Is(err, store.ErrReplayed):
-			_ = a.replayed(ctx, opened, shown) // dead is what was asked for
-			return nil
-		case err == nil:
-			if err := tokens.RevokeFamily(ctx, shown.Family); err != nil {
-				return err
-			}
-			if err := a.revoke(ctx, opened, revokedFamily+shown.Family); err != nil {
-				return err
-			}
-			a.Emit("token_revoked", shown.Node, map[string]any{"kind": "refresh"})
-			return nil
-		case !errors.Is(err, store.ErrNotFound):
-			return err
-		}
-	}
-	key, err := tokens.Key(ctx, token.Hash(raw))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return a.deleteKey(ctx, opened, key)
-}
-
-// RevokeNode kills everything that a node was ever given: access tokens,
-// refresh tokens and API keys. Here it counts at once, on other gateways
-// within a second. A node that knows a signing secret can make itself new
-// tokens: disable it as well, and change the secret.
-func (a *App) RevokeNode(ctx context.Context, slug string) error {
-	opened, err := a.opened()
-	if err != nil {
-		return err
-	}
-	now, err := opened.Now(ctx)
-	if err != nil {
-		return fmt.Errorf("revoking node %q: %w", slug, err)
-	}
-	if err := opened.Tokens().RevokeNode(ctx, slug, now.Add(a.tokenLife())); err != nil {
-		return err
-	}
-	if err := a.authority.read(ctx, opened.Tokens()); err != nil {
-		return err
-	}
-	a.Emit("node_revoked", slug, nil)
-	return nil
 }
 
 // JWKS is the public keys that verify the federation's tokens, as a JWKS

@@ -123,7 +123,7 @@ func TestRevoke(t *testing.T) {
 	}
 
 	third := f.issue("shop")
-	key, _, err := f.app.NewAPIKey(ctx, f.node("shop"))
+	key, _, err := f.app.NewAPIKey(ctx, f.node("shop"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,10 +24,11 @@ var (
 
 // apiKey is one key.
 type apiKey struct {
-	hash, id, node string
-	expires        time.Time
-	data           apiKeyData
-	caller         atomic.Pointer[resolved]
+	hash, id string
+	to       store.Grantee
+	expires  time.Time
+	data     apiKeyData
+	caller   atomic.Pointer[resolved]
 }
 
 // apiKeyData is what is stored with a key.
@@ -41,21 +42,36 @@ type apiKeyData struct {
 }
 
 // resolve finds whom the key stands for.
-func (k *apiKey) resolve(snapshot *Snapshot) (*Identity, *AuthError) {
+func (k *apiKey) resolve(snapshot *Snapshot, g *grants) (*Identity, *AuthError) {
 	identity := &Identity{ID: k.data.Name, Name: k.data.Name, Type: TypeClient, Capabilities: k.data.Capabilities}
-	if k.node != "" {
-		node := snapshot.Node(k.node)
-		if node == nil {
+	if k.to.Node != "" {
+		node := snapshot.Node(k.to.Node)
+		switch {
+		case node == nil:
 			return nil, errUnknownNode
+		case k.dead(snapshot, g):
+			return nil, errRevoked
 		}
 		if err := mayAct(node); err != nil {
 			return nil, err
 		}
 		identity = identityOfNode(node)
+		identity.epoch = g.epochs[node.Slug]
 		identity.Capabilities = intersection(node.Capabilities, node.Capabilities)
 	}
 	identity.Method, identity.TokenID, identity.Expires = "api_key", k.id, k.expires
 	return identity, nil
+}
+
+// dead tells whether a node's key was revoked with the node, or belongs to an
+// earlier node of the name. The store keeps no such key; a server that lost
+// its last writes may.
+func (k *apiKey) dead(snapshot *Snapshot, g *grants) bool {
+	if k.to.Node == "" {
+		return false
+	}
+	node := snapshot.Node(k.to.Node)
+	return node != nil && node.ID != k.to.NodeID || g.epochs[k.to.Node] > k.to.Epoch
 }
 
 // maxKeys is how many API keys a node may have: with more, one would fill what
@@ -63,13 +79,24 @@ func (k *apiKey) resolve(snapshot *Snapshot) (*Identity, *AuthError) {
 const maxKeys = 100
 
 // NewAPIKey gives a node a new API key. The key is returned once and never
-// again; id names it from then on.
-func (a *App) NewAPIKey(ctx context.Context, node *Node) (key, id string, err error) {
+// again; id names it from then on. by is the caller who asks for it, nil for an
+// operator: what a node asks for itself is bound to what its own credential
+// was given under, so a revocation on the way leaves nothing.
+func (a *App) NewAPIKey(ctx context.Context, node *Node, by *Identity) (key, id string, err error) {
+	to := a.grantee(node)
+	if by.isNode(node.Slug, node.ID) {
+		to.Epoch = by.epoch
+	}
 	if len(a.APIKeys(node.Slug)) >= maxKeys {
 		return "", "", &NodeError{CodeNodeConflict, "", fmt.Sprintf("the node has %d API keys already; revoke some", maxKeys)}
 	}
 	key, id = token.NewAPIKey()
-	return key, id, a.putKey(ctx, store.APIKey{Hash: token.Hash(key), ID: id, Node: node.Slug}, apiKeyData{})
+	return key, id, a.putKey(ctx, store.APIKey{Grantee: to, Hash: token.Hash(key), ID: id}, apiKeyData{})
+}
+
+// grantee is the node for something that it is given from now on.
+func (a *App) grantee(node *Node) store.Grantee {
+	return store.Grantee{Node: node.Slug, NodeID: node.ID, Epoch: a.epoch(node.Slug)}
 }
 
 // NewClientKey gives a caller that is no node an API key of its own. The name
@@ -91,7 +118,8 @@ func (a *App) ImportAPIKey(ctx context.Context, node *Node, plain string) error 
 		return fmt.Errorf("%w: expected 32 to 255 visible characters", ErrBadKey)
 	}
 	hash := token.Hash(plain)
-	err := a.putKey(ctx, store.APIKey{Hash: hash, ID: "imported-" + hash[:12], Node: node.Slug}, apiKeyData{Imported: true})
+	key := store.APIKey{Grantee: a.grantee(node), Hash: hash, ID: "imported-" + hash[:12]}
+	err := a.putKey(ctx, key, apiKeyData{Imported: true})
 	if !errors.Is(err, ErrKeyExists) {
 		return err
 	}
@@ -99,7 +127,7 @@ func (a *App) ImportAPIKey(ctx context.Context, node *Node, plain string) error 
 	if openErr != nil {
 		return openErr
 	}
-	if known, getErr := opened.Tokens().Key(ctx, hash); getErr == nil && known.Node == node.Slug {
+	if known, getErr := opened.Tokens().Key(ctx, hash); getErr == nil && known.Node == key.Node && known.NodeID == key.NodeID {
 		return nil
 	}
 	return err
@@ -116,9 +144,12 @@ func (a *App) putKey(ctx context.Context, key store.APIKey, data apiKeyData) err
 	if key.Data, err = json.Marshal(data); err != nil {
 		return err
 	}
-	if err := opened.Tokens().PutKey(ctx, key); errors.Is(err, store.ErrExists) {
+	switch err := opened.Tokens().PutKey(ctx, key); {
+	case errors.Is(err, store.ErrExists):
 		return ErrKeyExists
-	} else if err != nil {
+	case errors.Is(err, store.ErrRevoked):
+		return a.revokedMeanwhile(ctx, opened)
+	case err != nil:
 		return err
 	}
 	a.Emit("api_key_created", key.Node, map[string]any{"key": key.ID, "name": data.Name})
@@ -143,10 +174,11 @@ func (a *App) APIKeys(node string) []APIKey {
 		return nil
 	}
 	var list []APIKey
+	snapshot := a.Snapshot()
 	for _, keys := range []map[string]*apiKey{g.byID, g.imported} {
 		for _, key := range keys {
-			if node == "" || key.node == node {
-				list = append(list, APIKey{key.id, key.node, key.data.Name, key.data.Capabilities, key.data.Created, key.expires, key.data.Imported})
+			if (node == "" || key.to.Node == node) && !key.dead(snapshot, g) {
+				list = append(list, APIKey{key.id, key.to.Node, key.data.Name, key.data.Capabilities, key.data.Created, key.expires, key.data.Imported})
 			}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 func TestAPIKeys(t *testing.T) {
 	f := run(t, twoNodes)
 	ctx := t.Context()
-	key, id, err := f.app.NewAPIKey(ctx, f.node("shop"))
+	key, id, err := f.app.NewAPIKey(ctx, f.node("shop"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

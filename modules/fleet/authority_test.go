@@ -239,7 +239,7 @@ func TestOtherGateway(t *testing.T) {
 		return err != nil && err.Reason == "revoked"
 	})
 	key, id := token.NewAPIKey()
-	if err := f.store.Tokens().PutKey(t.Context(), store.APIKey{Hash: token.Hash(key), ID: id, Node: "docs", Data: []byte(`{}`)}); err != nil {
+	if err := f.store.Tokens().PutKey(t.Context(), store.APIKey{Grantee: store.Grantee{Node: "docs", NodeID: f.node("docs").ID}, Hash: token.Hash(key), ID: id, Data: []byte(`{}`)}); err != nil {
 		t.Fatal(err)
 	}
 	f.eventually(func() bool {

@@ -47,20 +47,26 @@ type federated struct {
 func run(t testing.TB, block string) *federated {
 	t.Helper()
 	f := &federated{TB: t}
+	f.start(block)
+	return f
+}
+
+// start is run for a federation that a test has made.
+func (f *federated) start(block string) {
+	f.Helper()
 	var err error
 	// the data stays while the federation is stopped
-	if f.store, err = (memory.Memory{}).Open(t.Context(), t.Name(), zap.NewNop()); err != nil {
-		t.Fatal(err)
+	if f.store, err = (memory.Memory{}).Open(f.Context(), f.Name(), zap.NewNop()); err != nil {
+		f.Fatal(err)
 	}
-	t.Cleanup(func() {
+	f.Cleanup(func() {
 		if err := f.store.Close(); err != nil {
-			t.Errorf("closing the store: %v", err)
+			f.Errorf("closing the store: %v", err)
 		}
 	})
 	if err := f.reload(block, nil); err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
-	return f
 }
 
 // reload ends the federation that runs and starts the next one from the lines
@@ -132,6 +138,9 @@ func (f *federated) put(slug, data string) store.NodeRecord {
 		f.Fatal(err)
 	}
 	record.Slug, record.Data = slug, []byte(data)
+	if record.ID, err = f.store.Nodes().ID(f.Context(), slug); err != nil && !errors.Is(err, store.ErrNotFound) {
+		f.Fatal(err)
+	}
 	if record, err = f.store.Nodes().Put(f.Context(), record); err != nil {
 		f.Fatal(err)
 	}

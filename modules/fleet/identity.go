@@ -33,6 +33,8 @@ type Identity struct {
 	TokenID string `json:"token_id,omitempty"`
 	// Expires is when the credential ends by itself; zero when it does not.
 	Expires time.Time `json:"expires,omitzero"`
+
+	epoch int64 // of the node's last revocation when the credential was accepted
 }
 
 // The types of a caller.
@@ -50,6 +52,11 @@ const FederatedID = "federated"
 // Has tells whether the caller may use the capability. Nobody has none.
 func (i *Identity) Has(capability string) bool {
 	return i != nil && slices.Contains(i.Capabilities, capability)
+}
+
+// isNode tells whether the caller is the node, and no earlier one of its slug.
+func (i *Identity) isNode(slug string, id int64) bool {
+	return i != nil && i.NodeID != 0 && i.NodeID == id && i.ID == slug
 }
 
 // identityVar is where a request carries its caller.

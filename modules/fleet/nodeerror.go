@@ -65,6 +65,9 @@ func (e *NodeError) Status() int {
 	}
 }
 
+// errUnnumbered is for a node that the store could not be asked for a number yet.
+var errUnnumbered = &NodeError{CodeRegistryDown, "", "the node has no number yet; try again"}
+
 func invalidNode(field, format string, args ...any) *NodeError {
 	return &NodeError{CodeInvalid, field, fmt.Sprintf(format, args...)}
 }

@@ -25,6 +25,12 @@ type nodeRecord struct {
 	// Trusted is set when an operator chose the URL: [URLPolicy] is for those
 	// that choose their own.
 	Trusted bool `json:"trusted,omitempty"`
+	// Empowered is set when an operator gave the node power over others where
+	// it lives: it stays there then, by the URL policy.
+	Empowered bool `json:"empowered,omitempty"`
+	// Limit is what an operator let the node do at most. It stays with the name
+	// when the node unregisters itself, until an operator removes the name.
+	Limit []string `json:"limit,omitempty"`
 	// Registered is when the record was made.
 	Registered time.Time `json:"registered,omitzero"`
 }
@@ -73,6 +79,14 @@ func (n nodeRecord) marshal() ([]byte, error) {
 	}
 	return data, nil
 }
+
+// placed tells whether an operator's word holds the node where it is. It is
+// known by its place then, and a proof does not count.
+func (n *nodeRecord) placed() bool { return n.Trusted || n.Empowered }
+
+// vacant is a record of no node: of one of the Caddyfile that has left it, or
+// of one that unregistered itself.
+func (n *nodeRecord) vacant() bool { return n.URL == "" }
 
 // moveTo gives the node the URL of its own choice. What an operator gave for
 // the old one, secrets among it, does not go along.

@@ -2,9 +2,6 @@ package fleet
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -53,6 +50,8 @@ type Registered struct {
 	Created bool
 	// Pending is set while the node waits for an operator.
 	Pending bool
+
+	epoch int64 // of the node's last revocation when it began to prove who it is
 }
 
 // maxPending is how many nodes may wait for approval, because with that mode
@@ -83,7 +82,7 @@ func (a *App) Register(ctx context.Context, r Registration, secret string, as *I
 		line = "" // one after the other, so that they can be counted
 	}
 	err = a.registry.write(ctx, line, func(ctx context.Context) (err error) {
-		registered, err = a.register(ctx, opened.Nodes(), r, as)
+		registered, err = a.register(ctx, opened, r, as)
 		return err
 	})
 	if err != nil {
@@ -113,55 +112,69 @@ func (a *App) admit(secret string) *NodeError {
 
 // register writes the node once; the error is the store's when somebody else
 // wrote it meanwhile.
-func (a *App) register(ctx context.Context, nodes store.Nodes, r Registration, as *Identity) (*Registered, error) {
+func (a *App) register(ctx context.Context, opened store.Store, r Registration, as *Identity) (*Registered, error) {
+	nodes, epoch := opened.Nodes(), a.epoch(r.Slug)
 	stands, err := nodes.Get(ctx, r.Slug)
 	known := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
 	var record nodeRecord
-	static, fixed := a.registry.static[r.Slug]
-	switch {
-	case known:
+	if known {
 		if record, err = readNodeRecord(stands); err != nil {
 			return nil, &NodeError{CodeNodeExists, "slug", "a node with this name stands and is broken; an operator must look at it"}
 		}
-		if fixed && record.URL == "" {
-			record.URL = static.URL
-		}
-		if !a.owns(record, r, as) {
-			return nil, taken(r.Slug)
-		}
-	case fixed:
-		record.NodeConfig = NodeConfig{Slug: r.Slug, URL: static.URL}
-		if !a.owns(record, r, as) {
-			return nil, taken(r.Slug)
-		}
-	default:
-		record = nodeRecord{Registered: time.Now().UTC().Truncate(time.Millisecond)}
+	}
+	_, fixed := a.registry.static[r.Slug]
+	if a.registry.displaced(&record) {
+		return nil, store.ErrConflict // it is about to go
+	}
+	created := !fixed && record.vacant()
+	if created {
+		limit := record.Limit
+		record = nodeRecord{Registered: time.Now().UTC().Truncate(time.Millisecond), Limit: limit}
 		if a.enrollment.mode == EnrollmentApproval {
 			if err := a.roomForPending(); err != nil {
 				return nil, err
 			}
 			record.AdminState = AdminPending
 		}
+	} else if err := a.owns(&record, r, as, fixed); err != nil {
+		return nil, err
 	}
-	created := !known && !fixed
-	may, err := a.mayRegister(r, created)
+	may, err := a.mayRegister(&r, &record, created)
 	if err != nil {
 		return nil, err
 	}
 	if err := r.apply(&record, may, created, fixed); err != nil {
 		return nil, err
 	}
+	number := a.numberOf(r.Slug)
+	if as.isNode(r.Slug, number) {
+		epoch = as.epoch
+		if proof := r.owner(); proof != "" && !fixed && !record.placed() {
+			record.Owner = proof
+		}
+	}
 	if err := a.registry.fits(&record); err != nil {
 		return nil, err
 	}
-	data, err := record.encode()
-	if err != nil {
+	put := store.NodeRecord{Slug: r.Slug, ID: stands.ID, Revision: stands.Revision}
+	if put.Data, err = record.encode(); err != nil {
 		return nil, err
 	}
-	written, err := nodes.Put(ctx, store.NodeRecord{Slug: r.Slug, Revision: stands.Revision, Data: data})
+	switch {
+	case created:
+		put.ID = 0 // whoever had the name before was another
+		if epoch, err = a.endFormer(ctx, opened, r.Slug, epoch); err != nil {
+			return nil, err
+		}
+	case !known && number == 0:
+		return nil, errUnnumbered
+	case !known:
+		put.ID = number
+	}
+	written, err := nodes.Put(ctx, put)
 	if err != nil {
 		return nil, err
 	}
@@ -169,12 +182,36 @@ func (a *App) register(ctx context.Context, nodes store.Nodes, r Registration, a
 	if err != nil {
 		return nil, err
 	}
-	return &Registered{Node: node, Created: created, Pending: node.AdminState == AdminPending}, nil
+	return &Registered{Node: node, Created: created, Pending: node.AdminState == AdminPending, epoch: epoch}, nil
 }
 
-// mayRegister returns what the node may do at most, and refuses one that may
-// not register at all.
-func (a *App) mayRegister(r Registration, created bool) ([]string, error) {
+// endFormer kills what is left of a node that had the name before, if one had:
+// one that left the Caddyfile keeps its number and what it was given, and may
+// come back to them until somebody else takes the name. It returns the epoch
+// that counts for the new node.
+func (a *App) endFormer(ctx context.Context, opened store.Store, slug string, epoch int64) (int64, error) {
+	if _, err := opened.Nodes().ID(ctx, slug); errors.Is(err, store.ErrNotFound) {
+		return epoch, nil
+	} else if err != nil {
+		return 0, err
+	}
+	if err := a.revokeAll(ctx, opened, slug); err != nil {
+		return 0, err
+	}
+	return a.epoch(slug), nil
+}
+
+// numberOf is the number of the node that stands, 0 when there is none.
+func (a *App) numberOf(slug string) int64 {
+	if node := a.Snapshot().Node(slug); node != nil {
+		return node.ID
+	}
+	return 0
+}
+
+// mayRegister returns what the node may do at most, nil where nothing is said,
+// and refuses one that may not register at all.
+func (a *App) mayRegister(r *Registration, record *nodeRecord, created bool) (may []string, err error) {
 	if node := a.Snapshot().Node(r.Slug); !created && node != nil {
 		if node.AdminState == AdminDisabled {
 			return nil, &NodeError{CodeNodeDisabled, "", "an operator has disabled this node"}
@@ -188,9 +225,23 @@ func (a *App) mayRegister(r Registration, created bool) ([]string, error) {
 		return nil, invalidNode("owner_proof", "required where nodes wait for approval: with it the node asks again and gets its tokens")
 	}
 	if a.NodeDefaults != nil {
-		return a.NodeDefaults.Capabilities, nil
+		may = a.NodeDefaults.Capabilities
 	}
-	return nil, nil
+	if record.Limit == nil {
+		return may, nil
+	}
+	if len(r.Capabilities) == 0 {
+		r.Capabilities = a.Complete(NodeConfig{}).Capabilities
+	}
+	if may == nil {
+		may = record.Limit
+	}
+	may = intersection(may, record.Limit)
+	if len(intersection(may, r.Capabilities)) == 0 {
+		return nil, &NodeError{CodeNotPermitted, "capabilities",
+			"an operator limited what the node of this name may do to: " + strings.Join(record.Limit, ", ")}
+	}
+	return may, nil
 }
 
 // isClient tells whether a caller that is no node has the name.
@@ -201,10 +252,6 @@ func (a *App) isClient(name string) bool {
 		}
 	}
 	return name == FederatedID
-}
-
-func taken(slug string) *NodeError {
-	return &NodeError{CodeNodeExists, "slug", "a node named " + slug + " exists already and is somebody else's"}
 }
 
 func (a *App) roomForPending() *NodeError {
@@ -220,47 +267,6 @@ func (a *App) roomForPending() *NodeError {
 	return nil
 }
 
-// owns tells whether who registers is who registered before: by its own
-// token, by its proof, or, where the enrollment secret was shown and no proof
-// was ever given, by the URL that it has now. A URL alone is no secret, so it
-// never stands for a node that has power over others.
-func (a *App) owns(record nodeRecord, r Registration, as *Identity) bool {
-	capabilities := record.Capabilities
-	if node := a.Snapshot().Node(r.Slug); node != nil {
-		capabilities = node.Capabilities
-	}
-	switch {
-	case as != nil && as.NodeID != 0 && as.ID == r.Slug:
-		return true
-	case record.Owner != "":
-		return subtle.ConstantTimeCompare([]byte(r.owner()), []byte(record.Owner)) == 1
-	default:
-		return a.enrollment.mode == EnrollmentSecret && sameURL(record.URL, r.URL) && !slices.ContainsFunc(capabilities, Privileged)
-	}
-}
-
-// owner is the hash of the node's proof, or empty.
-func (r *Registration) owner() string {
-	if r.OwnerProof == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte("proof\x00" + r.OwnerProof))
-	return hex.EncodeToString(sum[:])
-}
-
-// sameURL compares schemes and hosts without case (RFC 3986, section 6.2.2.1).
-func sameURL(a, b string) bool {
-	one, err := parseNodeURL(a)
-	if err != nil {
-		return false
-	}
-	two, err := parseNodeURL(b)
-	if err != nil {
-		return false
-	}
-	return one.Scheme == two.Scheme && strings.EqualFold(one.Host, two.Host) && one.EscapedPath() == two.EscapedPath()
-}
-
 // apply takes over what the node says of itself. What it may do can only
 // shrink by its own word; may is what it may do now, nil where nothing is said.
 func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bool) error {
@@ -270,7 +276,7 @@ func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bo
 	}
 	record.Slug, record.Name = r.Slug, r.Name
 	if !fixed {
-		if record.Trusted && !sameURL(record.URL, r.URL) {
+		if record.placed() && !sameURL(record.URL, r.URL) {
 			return heldInPlace()
 		}
 		if !sameURL(record.URL, r.URL) {
@@ -286,8 +292,11 @@ func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bo
 	if len(capabilities) > 0 {
 		record.Capabilities = capabilities
 	}
-	if proof := r.owner(); proof != "" && !fixed && !record.Trusted {
-		record.Owner = proof // what an operator placed is known by its place
+	switch proof := r.owner(); {
+	case fixed || record.placed():
+		record.Owner = "" // what an operator placed is known by its place
+	case proof != "" && (created || record.Owner != ""):
+		record.Owner = proof // to one that came by its URL alone, nobody adds a proof
 	}
 	record.Description, record.Domains, record.Keywords = r.Description, r.Domains, r.Keywords
 	record.DataTypes, record.Collections, record.Version, record.Metadata = r.DataTypes, r.Collections, r.Version, r.Metadata

@@ -36,6 +36,7 @@ type registry struct {
 	app     *App
 	ctx     caddy.Context
 	static  map[string]NodeConfig
+	opened  store.Store // from Start on
 	current atomic.Pointer[Snapshot]
 	keep    bool // a copy on disk, for a start without the store
 
@@ -64,6 +65,9 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 		if records, err = r.restore(ctx, nodes); err != nil {
 			return err
 		}
+	}
+	if records, err = r.displace(ctx, nodes, records); err != nil {
+		return err
 	}
 	// after the list: it fails when the store was emptied before that
 	ids, err := nodes.AssignIDs(ctx, slices.Collect(maps.Keys(r.static)))

@@ -31,7 +31,11 @@ type builtNode struct {
 func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) error {
 	old := r.current.Load()
 	next := make(map[string]*builtNode, len(r.static)+len(records))
+	displaced := r.displacedIn(records)
 	for _, record := range records {
+		if displaced[record.Slug] {
+			continue
+		}
 		id := record.ID
 		if _, fixed := r.static[record.Slug]; fixed {
 			id = ids[record.Slug]
@@ -48,10 +52,14 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 		if next[slug] != nil {
 			continue // with what is registered of it
 		}
-		built := r.standing(slug, ids[slug], nil)
+		id := ids[slug]
+		if displaced[slug] {
+			id = 0 // it is the other's, until the store was told
+		}
+		built := r.standing(slug, id, nil)
 		if built == nil {
 			var err error
-			if built, err = r.build(config, ids[slug], sourceCaddyfile, nodeRecord{}); err != nil && old == nil {
+			if built, err = r.build(config, id, sourceCaddyfile, nodeRecord{}); err != nil && old == nil {
 				return err
 			} else if err != nil {
 				r.app.logger.Error("node is left out", zap.String("node", slug), zap.Error(err))
@@ -85,6 +93,8 @@ func (r *registry) registered(record store.NodeRecord, id int64) *builtNode {
 	config, source := said.NodeConfig, sourceRegistry
 	if fixed, ok := r.static[record.Slug]; ok {
 		config, source = fixed.over(said.NodeConfig), sourceCaddyfile
+	} else if said.vacant() {
+		return nil
 	}
 	built, err := r.build(config, id, source, said)
 	if err != nil {

@@ -1,42 +1,46 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 )
 
-// Session returns a function that tells whether the caller may still do what
-// needs the capability: its credential has not ended, been revoked or deleted,
-// and its node stands and may act. It is for requests that last, such as
-// streams, which are authenticated once. It reads what is in memory alone.
-func (a *App) Session(id *Identity, capability string) (stands func() bool) {
-	began := a.authority.current()
-	return func() bool {
-		g := a.authority.current()
-		if g == nil || began == nil || !id.Expires.IsZero() && !time.Now().Before(id.Expires) {
+// Stands tells whether a caller that was let in may still do what needs the
+// capability, or anything at all when it is empty: its credential has not
+// ended, been revoked or deleted, and its node stands and may act. A request
+// is authenticated once, before its body was read; what it writes is asked for
+// again. It reads what is in memory alone.
+func (a *App) Stands(id *Identity, capability string) bool {
+	g := a.authority.current()
+	if g == nil || !id.Expires.IsZero() && !time.Now().Before(id.Expires) {
+		return false
+	}
+	if id.NodeID != 0 {
+		node := a.Snapshot().Node(id.ID)
+		if node == nil || node.ID != id.NodeID || mayAct(node) != nil || g.epochs[id.ID] > id.epoch {
 			return false
 		}
-		if id.NodeID != 0 {
-			node := a.Snapshot().Node(id.ID)
-			if node == nil || node.ID != id.NodeID || mayAct(node) != nil || !subset([]string{capability}, node.Capabilities) {
-				return false
-			}
-		}
-		if g == began {
-			return true
-		}
-		switch id.Method {
-		case "jwt":
-			// an epoch that began meanwhile is after every token that was good before
-			return !g.revoked(id.TokenID, "", 0) && g.epochs[id.ID] == began.epochs[id.ID]
-		case "api_key":
-			for _, key := range g.imported {
-				if key.id == id.TokenID {
-					return true
-				}
-			}
-			return g.byID[id.TokenID] != nil
-		default:
-			return true
+		if capability != "" && !slices.Contains(node.Capabilities, capability) {
+			return false
 		}
 	}
+	switch id.Method {
+	case "jwt":
+		return !g.revoked(id.TokenID, "", 0)
+	case "api_key":
+		for _, key := range g.imported {
+			if key.id == id.TokenID {
+				return true
+			}
+		}
+		return g.byID[id.TokenID] != nil
+	default:
+		return true
+	}
+}
+
+// Session returns [App.Stands] of a caller and a capability, for requests that
+// last, such as streams.
+func (a *App) Session(id *Identity, capability string) (stands func() bool) {
+	return func() bool { return a.Stands(id, capability) }
 }

@@ -144,14 +144,14 @@ func TestSecretsOfAnOperatorDoNotMoveAlong(t *testing.T) {
 func TestANodeHasABoundedNumberOfKeys(t *testing.T) {
 	f := run(t, twoNodes)
 	for range maxKeys {
-		if _, _, err := f.app.NewAPIKey(t.Context(), f.node("shop")); err != nil {
+		if _, _, err := f.app.NewAPIKey(t.Context(), f.node("shop"), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := f.app.NewAPIKey(t.Context(), f.node("shop")); code(err) != CodeNodeConflict {
+	if _, _, err := f.app.NewAPIKey(t.Context(), f.node("shop"), nil); code(err) != CodeNodeConflict {
 		t.Errorf("one more: %v", err)
 	}
-	if _, _, err := f.app.NewAPIKey(t.Context(), f.node("docs")); err != nil {
+	if _, _, err := f.app.NewAPIKey(t.Context(), f.node("docs"), nil); err != nil {
 		t.Errorf("another node: %v", err)
 	}
 }

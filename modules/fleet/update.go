@@ -57,7 +57,8 @@ func (a *App) AddNodeSaying(ctx context.Context, config NodeConfig, version stri
 		return nil, taken(config.Slug)
 	}
 	record := nodeRecord{
-		NodeConfig: config, Version: version, Metadata: metadata, Trusted: true, Registered: time.Now().UTC().Truncate(time.Millisecond),
+		NodeConfig: config, Version: version, Metadata: metadata, Trusted: true, Limit: config.Capabilities,
+		Registered: time.Now().UTC().Truncate(time.Millisecond),
 	}
 	if len(version) > maxWordLength || !utf8.ValidString(version) || strings.ContainsFunc(version, unicode.IsControl) {
 		return nil, invalidNode("version", "expected at most %d bytes without control characters", maxWordLength)
@@ -69,14 +70,26 @@ func (a *App) AddNodeSaying(ctx context.Context, config NodeConfig, version stri
 	if err != nil {
 		return nil, err
 	}
-	written, err := opened.Nodes().Put(ctx, store.NodeRecord{Slug: config.Slug, Data: data})
-	if err != nil {
-		if errors.Is(err, store.ErrExists) {
-			return nil, &NodeError{CodeNodeExists, "slug", fmt.Sprintf("a node named %q exists already", config.Slug)}
+	var node *Node
+	err = a.registry.write(ctx, config.Slug, func(ctx context.Context) error {
+		stands, err := opened.Nodes().Get(ctx, config.Slug)
+		if err == nil {
+			if before, err := readNodeRecord(stands); err != nil || !before.vacant() {
+				return &NodeError{CodeNodeExists, "slug", fmt.Sprintf("a node named %q exists already", config.Slug)}
+			}
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return err
 		}
-		return nil, a.registryError(err)
-	}
-	node, err := a.registry.written(ctx, opened.Nodes(), written)
+		if _, err := a.endFormer(ctx, opened, config.Slug, 0); err != nil {
+			return err
+		}
+		written, err := opened.Nodes().Put(ctx, store.NodeRecord{Slug: config.Slug, Revision: stands.Revision, Data: data})
+		if err != nil {
+			return err
+		}
+		node, err = a.registry.written(ctx, opened.Nodes(), written)
+		return err
+	})
 	if err != nil {
 		return nil, a.registryError(err)
 	}
@@ -139,7 +152,7 @@ func (a *App) UpdateNode(ctx context.Context, slug string, change map[string]jso
 	}
 	var node *Node
 	err = a.registry.write(ctx, slug, func(ctx context.Context) (err error) {
-		node, err = a.update(ctx, opened.Nodes(), slug, change, by)
+		node, err = a.update(ctx, opened, slug, change, by)
 		return err
 	})
 	if err != nil {
@@ -149,7 +162,8 @@ func (a *App) UpdateNode(ctx context.Context, slug string, change map[string]jso
 	return node, nil
 }
 
-func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change map[string]json.RawMessage, by Author) (*Node, error) {
+func (a *App) update(ctx context.Context, opened store.Store, slug string, change map[string]json.RawMessage, by Author) (*Node, error) {
+	nodes := opened.Nodes()
 	static, fixed := a.registry.static[slug]
 	stands, err := nodes.Get(ctx, slug)
 	if err != nil && (!fixed || !errors.Is(err, store.ErrNotFound)) {
@@ -159,6 +173,12 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 	if err == nil {
 		if before, err = readNodeRecord(stands); err != nil {
 			return nil, invalidNode("", "the node's record is broken; unregister the node and add it again")
+		}
+		switch {
+		case !fixed && before.vacant():
+			return nil, store.ErrNotFound
+		case a.registry.displaced(&before):
+			return nil, store.ErrConflict // it is about to go
 		}
 	}
 	if name, given := change["name"]; given && string(bytes.TrimSpace(name)) == `""` {
@@ -181,12 +201,15 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 		return nil, err
 	}
 	if after.URL != before.URL {
-		if by == ByNode && before.Trusted {
+		if by == ByNode && before.placed() {
 			return nil, heldInPlace()
 		}
 		if err := a.moved(ctx, &after, by == ByNode); err != nil {
 			return nil, err
 		}
+	}
+	if by != ByNode {
+		after.placedBy(change)
 	}
 	whole := after
 	if fixed {
@@ -202,11 +225,41 @@ func (a *App) update(ctx context.Context, nodes store.Nodes, slug string, change
 	if err != nil {
 		return nil, err
 	}
-	written, err := nodes.Put(ctx, store.NodeRecord{Slug: slug, Revision: stands.Revision, Data: data})
+	put := store.NodeRecord{Slug: slug, ID: stands.ID, Revision: stands.Revision, Data: data}
+	if put.ID == 0 {
+		if put.ID = a.numberOf(slug); put.ID == 0 {
+			return nil, errUnnumbered
+		}
+	}
+	elsewhere := by != ByNode && !before.vacant() && !before.Trusted && !sameURL(before.URL, after.URL)
+	if elsewhere { // first: it must not have what it was given for a moment longer
+		if err := a.revokeAll(ctx, opened, slug); err != nil {
+			return nil, err
+		}
+	}
+	written, err := nodes.Put(ctx, put)
 	if err != nil {
 		return nil, err
 	}
+	if elsewhere {
+		a.replaced(slug, "a change of its url")
+	}
 	return a.registry.written(ctx, nodes, written)
+}
+
+// placedBy is what an operator's change means for where the node lives, how it
+// is known and what it may do at most.
+func (n *nodeRecord) placedBy(change map[string]json.RawMessage) {
+	if _, given := change["url"]; given {
+		n.Trusted = true
+	}
+	if _, given := change["capabilities"]; given {
+		n.Limit = n.Capabilities
+		n.Empowered = n.Empowered || slices.ContainsFunc(n.Capabilities, Privileged)
+	}
+	if n.placed() {
+		n.Owner = "" // it is known by its place
+	}
 }
 
 // moved looks at a new URL: a node's own choice is bound by the policy.
@@ -218,7 +271,7 @@ func (a *App) moved(ctx context.Context, after *nodeRecord, self bool) error {
 	if err != nil {
 		return invalidNode("url", "%s", err.Error())
 	}
-	if after.Trusted = !self; self {
+	if self {
 		after.moveTo(after.URL)
 		return a.allowURL(ctx, u)
 	}
@@ -339,35 +392,4 @@ func (a *App) SetAdminState(ctx context.Context, slug string, state AdminState) 
 		a.Emit("node_admin_state", slug, map[string]any{"from": string(was), "to": string(state)})
 	}
 	return node, err
-}
-
-// DeleteNode unregisters a node: its tokens die, its name is free again under
-// a new id, and what is kept or queued of its calls is forgotten; calls that
-// were sent before come to their end. A node of the
-// Caddyfile cannot be deleted.
-func (a *App) DeleteNode(ctx context.Context, slug string) error {
-	opened, err := a.opened()
-	if err != nil {
-		return err
-	}
-	if _, fixed := a.registry.static[slug]; fixed {
-		return &NodeError{CodeNodeFixed, "", fmt.Sprintf("node %q is in the Caddyfile; remove it there, or disable it", slug)}
-	}
-	if _, err := opened.Nodes().Get(ctx, slug); err != nil {
-		return a.registryError(err)
-	}
-	// first the tokens: a node that is gone must not call for a moment longer
-	if err := a.RevokeNode(ctx, slug); err != nil {
-		return a.registryError(err)
-	}
-	if err := opened.Nodes().Delete(ctx, slug, 0); err != nil {
-		return a.registryError(err)
-	}
-	a.shared.log.forget(slug)
-	err = errors.Join(opened.Requests().DeleteNode(ctx, slug), opened.Breakers().Delete(ctx, slug))
-	if readErr := a.registry.read(ctx, opened.Nodes()); err == nil {
-		err = readErr
-	}
-	a.Emit("node_unregistered", slug, nil)
-	return a.registryError(err)
 }

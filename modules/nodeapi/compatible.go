@@ -211,7 +211,7 @@ func (h *Handler) oldRegister(x *exchange) error {
 		body["message"] = "The node waits for an operator's approval."
 		return x.bare(http.StatusAccepted, body)
 	}
-	pair, err := h.fleet.IssueTokens(x.Context(), node)
+	pair, err := h.fleet.IssueRegistered(x.Context(), registered)
 	if err != nil {
 		return h.fail(x, err)
 	}
@@ -270,7 +270,8 @@ func oldWish(fields map[string]json.RawMessage) (wish fleet.Registration, wrong 
 }
 
 // oldRefresh answers POST refresh-token: a new access token. The refresh
-// token stays good, because old clients keep the one they have.
+// token stays good, because old clients keep the one they have; one that was
+// replaced elsewhere a moment ago gets its successor.
 func (h *Handler) oldRefresh(x *exchange) error {
 	fields, refused := x.fields()
 	if refused != nil {

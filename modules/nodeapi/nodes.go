@@ -77,25 +77,34 @@ func (h *Handler) register(x *exchange) error {
 	if err != nil {
 		return h.fail(x, err)
 	}
-	return h.welcome(x, registered)
+	return h.welcome(x, registered.Node, registered.Created, func() (fleet.TokenPair, error) {
+		return h.fleet.IssueRegistered(x.Context(), registered)
+	})
 }
 
 // enrollment returns the secret that was shown, and who else the caller
 // proved to be.
 func (h *Handler) enrollment(x *exchange) (secret string, as *fleet.Identity) {
 	secret, as = x.Header.Get("X-Enrollment-Secret"), x.caller
-	bearer, shown := strings.CutPrefix(x.Header.Get("Authorization"), "Bearer ")
-	if !shown || as != nil {
+	if as != nil {
 		return secret, as
+	}
+	bearer, found := strings.CutPrefix(x.Header.Get("Authorization"), "Bearer ")
+	if !found {
+		bearer = ""
+	}
+	// a node that comes back may show its own token instead of a proof; where
+	// the enrollment secret is the bearer, as in the old fleet, in X-Node-Token;
+	// one of the old fleet shows an old one where it speaks as it did
+	for _, shown := range []string{bearer, x.Header.Get("X-Node-Token")} {
+		identity, refused := h.fleet.Authenticate(shown, fleet.DefaultMethods, fleet.AuthPolicy{Legacy: x.compatible})
+		if refused == nil {
+			as = identity
+			break
+		}
 	}
 	if secret == "" {
 		secret = bearer
-	}
-	// a node that comes back may show its own token instead of a proof, and one of
-	// the old fleet an old one where it speaks as it did
-	identity, refused := h.fleet.Authenticate(bearer, fleet.DefaultMethods, fleet.AuthPolicy{Legacy: x.compatible})
-	if refused == nil {
-		as = identity
 	}
 	return secret, as
 }
@@ -110,12 +119,11 @@ func (h *Handler) addNode(x *exchange, wish fleet.Registration) error {
 	if err != nil {
 		return h.fail(x, err)
 	}
-	return h.welcome(x, &fleet.Registered{Node: node, Created: true})
+	return h.welcome(x, node, true, func() (fleet.TokenPair, error) { return h.fleet.IssueTokens(x.Context(), node) })
 }
 
 // welcome answers a registration.
-func (h *Handler) welcome(x *exchange, registered *fleet.Registered) error {
-	node := registered.Node
+func (h *Handler) welcome(x *exchange, node *fleet.Node, created bool, issue func() (fleet.TokenPair, error)) error {
 	body := struct {
 		Node   fleet.NodeView `json:"node"`
 		State  string         `json:"state"`
@@ -125,14 +133,14 @@ func (h *Handler) welcome(x *exchange, registered *fleet.Registered) error {
 	if node.AdminState == fleet.AdminPending {
 		return x.answer(http.StatusAccepted, body)
 	}
-	pair, err := h.fleet.IssueTokens(x.Context(), node)
+	pair, err := issue()
 	if err != nil {
 		return h.fail(x, err)
 	}
 	tokens := given(pair)
 	body.Tokens = &tokens
 	status := http.StatusOK
-	if registered.Created {
+	if created {
 		status = http.StatusCreated
 	}
 	return x.answer(status, body)
@@ -180,7 +188,11 @@ func (h *Handler) deleteNode(x *exchange) error {
 		return x.refuse(&problem.Problem{Status: http.StatusForbidden, Code: fleet.CodeNotPermitted,
 			Detail: "an operator has this node in " + string(node.AdminState) + "; only an operator can unregister it now"})
 	}
-	if err := h.fleet.DeleteNode(x.Context(), slug); err != nil {
+	remove := h.fleet.DeleteNode
+	if !x.caller.Has(mayWriteNodes) {
+		remove = h.fleet.LeaveNode
+	}
+	if err := remove(x.Context(), slug); err != nil {
 		return h.fail(x, err)
 	}
 	x.w.WriteHeader(http.StatusNoContent)

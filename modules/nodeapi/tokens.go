@@ -69,7 +69,7 @@ func (h *Handler) newAPIKey(x *exchange) error {
 	if node.AdminState == fleet.AdminDisabled || node.AdminState == fleet.AdminPending {
 		return x.refuse(disabled())
 	}
-	key, id, err := h.fleet.NewAPIKey(x.Context(), node)
+	key, id, err := h.fleet.NewAPIKey(x.Context(), node, x.caller)
 	if err != nil {
 		return h.fail(x, err)
 	}
@@ -77,16 +77,21 @@ func (h *Handler) newAPIKey(x *exchange) error {
 }
 
 // revokeNode answers POST /v1/nodes/{slug}/revoke: every token and key of the
-// node is dead at once.
+// node is dead at once, also of one that has left the Caddyfile.
 func (h *Handler) revokeNode(x *exchange) error {
-	node, err := h.node(x, mayTokens, true)
-	if node == nil {
+	slug := x.PathValue("slug")
+	if allowed, err := x.may(mayTokens, slug); !allowed {
 		return err
 	}
-	if err := h.fleet.RevokeNode(x.Context(), node.Slug); err != nil {
+	if named, err := h.fleet.Named(x.Context(), slug); err != nil {
+		return h.fail(x, err)
+	} else if !named {
+		return x.unknownNode(h, slug)
+	}
+	if err := h.fleet.RevokeNode(x.Context(), slug); err != nil {
 		return h.fail(x, err)
 	}
-	return x.answer(http.StatusOK, map[string]any{"node": node.Slug, "revoked": true})
+	return x.answer(http.StatusOK, map[string]any{"node": slug, "revoked": true})
 }
 
 // jwks answers GET /.well-known/jwks.json (RFC 7517): public keys only.

@@ -46,8 +46,12 @@ func (n nodes) Put(ctx context.Context, record store.NodeRecord) (store.NodeReco
 		case record.Revision != stands.Revision:
 			return store.ErrConflict
 		}
-		if record.ID, err = assignID(tx, record.Slug); err != nil {
-			return err
+		if record.ID == 0 {
+			if record.ID, err = newID(tx, record.Slug); err != nil {
+				return err
+			}
+		} else if record.ID != readID(tx, record.Slug) {
+			return store.ErrConflict
 		}
 		record.Revision++
 		record.Updated = n.now()
@@ -67,7 +71,7 @@ func (n nodes) Delete(ctx context.Context, slug string, revision uint64) error {
 		switch {
 		case err != nil:
 			return err
-		case !found:
+		case !found && (revision != 0 || readID(tx, slug) == 0):
 			return store.ErrNotFound
 		case revision != 0 && revision != stands.Revision:
 			return store.ErrConflict
@@ -81,6 +85,16 @@ func (n nodes) Delete(ctx context.Context, slug string, revision uint64) error {
 		n.hub.Changed(watch.Nodes)
 	}
 	return err
+}
+
+func (n nodes) ID(ctx context.Context, slug string) (id int64, err error) {
+	err = n.view(ctx, fmt.Sprintf("getting the id of node %q", slug), func(tx Tx) error {
+		if id = readID(tx, slug); id == 0 {
+			return store.ErrNotFound
+		}
+		return nil
+	})
+	return id, err
 }
 
 func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64, error) {
@@ -147,9 +161,22 @@ func (n nodes) Restore(ctx context.Context, ids map[string]int64, records []stor
 
 // assignID returns the slug's id, a new one when it has none.
 func assignID(tx Tx, slug string) (int64, error) {
-	if text := tx.Get(bucketIDs, slug); len(text) == 8 {
-		return int64(binary.BigEndian.Uint64(text)), nil
+	if id := readID(tx, slug); id != 0 {
+		return id, nil
 	}
+	return newID(tx, slug)
+}
+
+// readID returns the slug's id, 0 when it has none.
+func readID(tx Tx, slug string) int64 {
+	if text := tx.Get(bucketIDs, slug); len(text) == 8 {
+		return int64(binary.BigEndian.Uint64(text))
+	}
+	return 0
+}
+
+// newID gives the slug an id that no node ever had.
+func newID(tx Tx, slug string) (int64, error) {
 	id, err := counter(tx, "last_node_id", 1)
 	if err != nil {
 		return 0, err

@@ -2,7 +2,6 @@ package kv
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -16,10 +15,12 @@ type tokens struct{ *Store }
 // refreshRecord is a refresh token with what became of it.
 type refreshRecord struct {
 	store.RefreshToken
-	// Successor and Reply are set once it was rotated, at Rotated.
+	// Successor and Reply are set once it was rotated, at Rotated, and are told
+	// again within Grace.
 	Successor string
 	Reply     []byte
 	Rotated   time.Time
+	Grace     time.Duration
 }
 
 func (t tokens) Issue(ctx context.Context, token store.RefreshToken) error {
@@ -27,8 +28,24 @@ func (t tokens) Issue(ctx context.Context, token store.RefreshToken) error {
 		if err := store.CheckKeys(token.Hash, token.Family); err != nil {
 			return err
 		}
+		if err := t.stands(tx, token.Grantee); err != nil {
+			return err
+		}
 		return putRefresh(tx, refreshRecord{RefreshToken: token})
 	})
+}
+
+// stands refuses what is given to a node that was revoked since.
+func (t tokens) stands(tx Tx, to store.Grantee) error {
+	if to.Node == "" {
+		return nil
+	}
+	var last revocationRecord
+	found, err := get(tx, bucketRevocations, "node:"+to.Node, &last)
+	if err == nil && found && last.Expires.After(t.now()) && last.At.Unix() > to.Epoch {
+		return store.ErrRevoked
+	}
+	return err
 }
 
 func putRefresh(tx Tx, record refreshRecord) error {
@@ -51,32 +68,16 @@ func (t tokens) Rotate(ctx context.Context, rotation store.Rotation) (rotated st
 		if err := store.CheckKeys(rotation.Presented, rotation.Successor); err != nil {
 			return err
 		}
-		now := t.now()
-		var shown refreshRecord
-		found, err := get(tx, bucketRefresh, rotation.Presented, &shown)
+		shown, err := t.shown(tx, rotation.Presented)
 		if err != nil {
 			return err
 		}
-		if !found || !shown.Expires.After(now) {
-			return store.ErrNotFound
-		}
 		if shown.Successor == "" {
-			return t.succeed(tx, shown, rotation, now, &rotated)
+			return t.succeed(tx, shown, rotation, t.now(), &rotated)
 		}
-		if now.Sub(shown.Rotated) <= rotation.Grace {
-			var next refreshRecord
-			found, err := get(tx, bucketRefresh, shown.Successor, &next)
-			if err != nil {
-				return err
-			}
-			if !found {
-				return store.ErrNotFound
-			}
-			rotated = store.Rotated{Token: next.RefreshToken, Reply: shown.Reply, Repeated: true}
-			return nil
-		}
-		rotated, replayed = store.Rotated{Replayed: true, Token: store.RefreshToken{Family: shown.Family, Node: shown.Node}}, true
-		return killFamily(tx, shown.Family)
+		rotated, err = t.again(tx, shown)
+		replayed = rotated.Replayed
+		return err
 	})
 	if replayed && err == nil {
 		t.hub.Changed(watch.Tokens)
@@ -84,48 +85,63 @@ func (t tokens) Rotate(ctx context.Context, rotation store.Rotation) (rotated st
 	return rotated, err
 }
 
+// shown finds a token that has not expired.
+func (t tokens) shown(tx Tx, hash string) (shown refreshRecord, err error) {
+	found, err := get(tx, bucketRefresh, hash, &shown)
+	if err == nil && (!found || !shown.Expires.After(t.now())) {
+		err = store.ErrNotFound
+	}
+	return shown, err
+}
+
+// again is what a token is told that was rotated before: its successor within
+// the grace, later that it is a replay, which ends its family.
+func (t tokens) again(tx Tx, shown refreshRecord) (store.Rotated, error) {
+	if t.now().Sub(shown.Rotated) > shown.Grace {
+		dead := store.RefreshToken{Grantee: shown.Grantee, Family: shown.Family}
+		return store.Rotated{Replayed: true, Token: dead}, killFamily(tx, shown.Family)
+	}
+	var next refreshRecord
+	found, err := get(tx, bucketRefresh, shown.Successor, &next)
+	if err == nil && !found {
+		err = store.ErrNotFound
+	}
+	return store.Rotated{Token: next.RefreshToken, Reply: shown.Reply, Repeated: true}, err
+}
+
 func (t tokens) succeed(tx Tx, shown refreshRecord, rotation store.Rotation, now time.Time, rotated *store.Rotated) error {
 	next := refreshRecord{RefreshToken: store.RefreshToken{
-		Hash: rotation.Successor, Family: shown.Family, Generation: shown.Generation + 1, Node: shown.Node, Expires: rotation.Expires,
+		Grantee: shown.Grantee, Hash: rotation.Successor, Family: shown.Family, Generation: shown.Generation + 1, Expires: rotation.Expires,
 	}}
 	if err := putRefresh(tx, next); err != nil {
 		return err
 	}
-	shown.Successor, shown.Reply, shown.Rotated = rotation.Successor, rotation.Reply, now
+	shown.Successor, shown.Reply, shown.Rotated, shown.Grace = rotation.Successor, rotation.Reply, now, rotation.Grace
 	*rotated = store.Rotated{Token: next.RefreshToken, Reply: rotation.Reply}
 	return put(tx, bucketRefresh, shown.Hash, shown)
 }
 
-func (t tokens) Present(ctx context.Context, hash string) (token store.RefreshToken, err error) {
-	const what = "presenting a refresh token"
-	replayed := false
-	err = t.update(ctx, what, func(tx Tx) error {
-		replayed = false
+func (t tokens) Present(ctx context.Context, hash string) (rotated store.Rotated, err error) {
+	err = t.update(ctx, "presenting a refresh token", func(tx Tx) error {
+		rotated = store.Rotated{}
 		if err := store.CheckKeys(hash); err != nil {
 			return err
 		}
-		var shown refreshRecord
-		found, err := get(tx, bucketRefresh, hash, &shown)
-		switch {
-		case err != nil:
+		shown, err := t.shown(tx, hash)
+		if err == nil && shown.Successor != "" {
+			rotated, err = t.again(tx, shown)
 			return err
-		case !found || !shown.Expires.After(t.now()):
-			return store.ErrNotFound
-		case shown.Successor != "":
-			token, replayed = store.RefreshToken{Family: shown.Family, Node: shown.Node}, true
-			return killFamily(tx, shown.Family)
 		}
-		token = shown.RefreshToken
-		return nil
+		rotated.Token = shown.RefreshToken
+		return err
 	})
-	if err == nil && replayed {
-		t.hub.Changed(watch.Tokens)
-		return token, fmt.Errorf("%s: %w", what, store.ErrReplayed)
-	}
 	if err != nil {
-		return store.RefreshToken{}, err
+		return store.Rotated{}, err
 	}
-	return token, nil
+	if rotated.Replayed {
+		t.hub.Changed(watch.Tokens)
+	}
+	return rotated, nil
 }
 
 func (t tokens) RevokeFamily(ctx context.Context, family string) error {
@@ -173,6 +189,9 @@ func (t tokens) PutKey(ctx context.Context, key store.APIKey) error {
 		}
 		if tx.Get(bucketKeys, key.Hash) != nil {
 			return store.ErrExists
+		}
+		if err := t.stands(tx, key.Grantee); err != nil {
+			return err
 		}
 		if err := put(tx, bucketKeys, key.Hash, key); err != nil {
 			return err
@@ -242,6 +261,16 @@ func putRevocation(tx Tx, r store.Revocation) error {
 	if err := store.CheckKeys(r.Subject); err != nil {
 		return err
 	}
+	var before revocationRecord
+	if _, err := get(tx, bucketRevocations, r.Subject, &before); err != nil {
+		return err
+	}
+	if before.At.After(r.At) {
+		r.At = before.At
+	}
+	if before.Expires.After(r.Until) {
+		r.Until = before.Expires
+	}
 	if err := put(tx, bucketRevocations, r.Subject, revocationRecord{r.Subject, r.At, r.Until}); err != nil {
 		return err
 	}
@@ -279,7 +308,14 @@ func (t tokens) RevokeNode(ctx context.Context, node string, until time.Time) er
 				return err
 			}
 		}
-		return putRevocation(tx, store.Revocation{Subject: "node:" + node, At: t.now(), Until: until})
+		subject, at := "node:"+node, t.now().Unix()
+		var before revocationRecord
+		if found, err := get(tx, bucketRevocations, subject, &before); err != nil {
+			return err
+		} else if found {
+			at = max(at, before.At.Unix()+1)
+		}
+		return putRevocation(tx, store.Revocation{Subject: subject, At: time.Unix(at, 0), Until: until})
 	})
 	if err == nil {
 		t.hub.Changed(watch.Tokens)

@@ -91,7 +91,7 @@ func (n nodes) Put(ctx context.Context, record store.NodeRecord) (store.NodeReco
 		return store.NodeRecord{}, fmt.Errorf("%s: %w", what, err)
 	}
 	r, err := n.run(ctx, what, nodePut, n.keys("records", "ids", "last_id", "version"),
-		record.Slug, record.Revision, record.Data, n.channel(watch.Nodes), n.lastID.Load())
+		record.Slug, record.Revision, record.Data, n.channel(watch.Nodes), n.lastID.Load(), record.ID)
 	if err != nil {
 		return store.NodeRecord{}, n.noticed(err)
 	}
@@ -131,6 +131,14 @@ func (n nodes) Delete(ctx context.Context, slug string, revision uint64) error {
 	_, err := n.run(ctx, fmt.Sprintf("deleting node %q", slug), nodeDelete, n.keys("records", "ids", "version", "last_id"),
 		slug, revision, n.channel(watch.Nodes), n.lastID.Load())
 	return n.noticed(err)
+}
+
+func (n nodes) ID(ctx context.Context, slug string) (int64, error) {
+	r, err := n.run(ctx, fmt.Sprintf("getting the id of node %q", slug), nodeID, n.keys("ids", "last_id"), slug, n.lastID.Load())
+	if err != nil {
+		return 0, n.noticed(err)
+	}
+	return r.number(0), nil
 }
 
 func (n nodes) AssignIDs(ctx context.Context, slugs []string) (map[string]int64, error) {

@@ -44,16 +44,17 @@ var (
 	hashOneScript     = newScript("hash_one")
 	nodeGet           = newScript("node_emptied", "node_get")
 	nodePut           = newScript("node_emptied", "node_put")
+	nodeID            = newScript("node_emptied", "node_id")
 	nodeDelete        = newScript("node_emptied", "node_delete")
 	nodeIDs           = newScript("node_emptied", "node_ids")
 	nodeRestore       = newScript("node_restore")
-	tokenIssue        = newScript("family", "token_issue")
-	tokenRotate       = newScript("family", "token_rotate")
-	tokenPresent      = newScript("family", "token_present")
+	tokenIssue        = newScript("family", "granted", "token_issue")
+	tokenRotate       = newScript("family", "rotated", "token_rotate")
+	tokenPresent      = newScript("family", "rotated", "token_present")
 	tokenRevokeFamily = newScript("family", "token_revoke_family")
 	tokenRevokeNode   = newScript("family", "revocation", "token_revoke_node")
 	tokenRevoke       = newScript("revocation", "token_revoke")
-	keyPut            = newScript("key_put")
+	keyPut            = newScript("granted", "key_put")
 	keyDelete         = newScript("key_delete")
 	limitTake         = newScript("limit_take")
 	breakerTransition = newScript("breaker", "breaker_transition")
@@ -122,7 +123,7 @@ type reply []any
 // verdicts are the first words of scripts that did nothing.
 var verdicts = map[string]error{
 	"not found": store.ErrNotFound, "exists": store.ErrExists, "conflict": store.ErrConflict, "held": store.ErrHeld,
-	"replayed": store.ErrReplayed, "claimed": store.ErrExists, "corrupt": store.ErrCorrupt,
+	"revoked": store.ErrRevoked, "claimed": store.ErrExists, "corrupt": store.ErrCorrupt,
 	"emptied": errEmptied,
 }
 

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,8 +26,8 @@ func (t tokens) Issue(ctx context.Context, token store.RefreshToken) error {
 	if err := store.CheckKeys(token.Hash, token.Family); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	_, err := t.run(ctx, what, tokenIssue, []string{t.refresh(token.Hash)},
-		t.at(""), token.Hash, token.Family, token.Generation, token.Node, micros(token.Expires))
+	_, err := t.run(ctx, what, tokenIssue, []string{t.refresh(token.Hash), t.at(":revocations")},
+		t.at(""), token.Hash, token.Family, token.Generation, token.Node, micros(token.Expires), token.NodeID, token.Epoch)
 	return err
 }
 
@@ -43,30 +42,34 @@ func (t tokens) Rotate(ctx context.Context, rotation store.Rotation) (store.Rota
 	if err != nil {
 		return store.Rotated{}, err
 	}
-	rotated := store.Rotated{Token: readToken(r.text(1), r[2:]), Repeated: r.text(0) == "repeated", Replayed: r.text(0) == "replayed"}
-	if !rotated.Replayed {
-		rotated.Reply = []byte(r.text(6))
+	return readRotated(r), nil
+}
+
+// readRotated reads how it went, then hash, family, generation, node, end,
+// number and epoch of the token that counts, then the reply.
+func readRotated(r reply) store.Rotated {
+	rotated := store.Rotated{Repeated: r.text(0) == "repeated", Replayed: r.text(0) == "replayed"}
+	rotated.Token = store.RefreshToken{
+		Grantee: store.Grantee{Node: r.text(4), NodeID: r.number(6), Epoch: r.number(7)},
+		Hash:    r.text(1), Family: r.text(2), Generation: int(r.number(3)), Expires: r.time(5),
 	}
-	return rotated, nil
+	if text := r.text(8); text != "" {
+		rotated.Reply = []byte(text)
+	}
+	return rotated
 }
 
-// readToken reads family, generation, node and end of a refresh token.
-func readToken(hash string, r reply) store.RefreshToken {
-	return store.RefreshToken{Hash: hash, Family: r.text(0), Generation: int(r.number(1)), Node: r.text(2), Expires: r.time(3)}
-}
-
-func (t tokens) Present(ctx context.Context, hash string) (store.RefreshToken, error) {
+func (t tokens) Present(ctx context.Context, hash string) (store.Rotated, error) {
 	const what = "presenting a refresh token"
 	if err := store.CheckKeys(hash); err != nil {
-		return store.RefreshToken{}, fmt.Errorf("%s: %w", what, err)
+		return store.Rotated{}, fmt.Errorf("%s: %w", what, err)
 	}
-	r, err := t.run(ctx, what, tokenPresent, []string{t.refresh(hash), t.version(watch.Tokens)}, t.at(""), t.channel(watch.Tokens))
-	if errors.Is(err, store.ErrReplayed) {
-		hash = "" // it is dead: what is told is whose it was
-	} else if err != nil {
-		return store.RefreshToken{}, err
+	r, err := t.run(ctx, what, tokenPresent, []string{t.refresh(hash), t.at(":reply:" + hash), t.version(watch.Tokens)},
+		t.at(""), hash, t.channel(watch.Tokens))
+	if err != nil {
+		return store.Rotated{}, err
 	}
-	return readToken(hash, r), err
+	return readRotated(r), nil
 }
 
 func (t tokens) RevokeFamily(ctx context.Context, family string) error {
@@ -81,13 +84,14 @@ func (t tokens) RevokeFamily(ctx context.Context, family string) error {
 // apiKey is the JSON of a key, after "<expires> <length of node> <node>",
 // which the scripts read.
 type apiKey struct {
-	ID   string
-	Data []byte
+	ID            string
+	NodeID, Epoch int64
+	Data          []byte
 }
 
 func (t tokens) PutKey(ctx context.Context, key store.APIKey) error {
 	const what = "storing an api key"
-	text, err := json.Marshal(apiKey{key.ID, key.Data})
+	text, err := json.Marshal(apiKey{key.ID, key.NodeID, key.Epoch, key.Data})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -95,8 +99,8 @@ func (t tokens) PutKey(ctx context.Context, key store.APIKey) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	record := fmt.Sprintf("%d %d %s%s", micros(key.Expires), len(key.Node), key.Node, text)
-	_, err = t.run(ctx, what, keyPut, []string{t.at(":keys"), t.at(":keys:ends"), t.version(watch.Tokens)},
-		key.Hash, micros(key.Expires), record, t.channel(watch.Tokens))
+	_, err = t.run(ctx, what, keyPut, []string{t.at(":keys"), t.at(":keys:ends"), t.version(watch.Tokens), t.at(":revocations")},
+		key.Hash, micros(key.Expires), record, t.channel(watch.Tokens), key.Node, key.Epoch)
 	return err
 }
 
@@ -116,7 +120,8 @@ func readKey(hash, text string) (store.APIKey, error) {
 	if err := json.Unmarshal([]byte(rest[length:]), &key); err != nil {
 		return store.APIKey{}, broken
 	}
-	return store.APIKey{Hash: hash, ID: key.ID, Node: rest[:length], Data: key.Data, Expires: moment(expires)}, nil
+	to := store.Grantee{Node: rest[:length], NodeID: key.NodeID, Epoch: key.Epoch}
+	return store.APIKey{Grantee: to, Hash: hash, ID: key.ID, Data: key.Data, Expires: moment(expires)}, nil
 }
 
 func over(end, now time.Time) bool { return !end.IsZero() && !end.After(now) }

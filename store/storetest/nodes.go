@@ -31,7 +31,7 @@ func nodes(t *testing.T, b Backend) {
 	}
 	// of a hundred who change one revision, one does
 	if won := together(t, 100, store.ErrConflict, func(i int) error {
-		_, err := n.Put(ctx, store.NodeRecord{Slug: "shop", Revision: 1, Data: fmt.Append(nil, i)})
+		_, err := n.Put(ctx, store.NodeRecord{Slug: "shop", ID: made.ID, Revision: 1, Data: fmt.Append(nil, i)})
 		return err
 	}); won != 1 {
 		t.Fatalf("%d changed one revision", won)
@@ -40,12 +40,24 @@ func nodes(t *testing.T, b Backend) {
 	if changed.Revision != 2 || changed.ID != made.ID {
 		t.Fatalf("changed %+v", changed)
 	}
+	_, err = n.Put(ctx, store.NodeRecord{Slug: "shop", ID: made.ID + 1, Revision: 2})
+	fails(t, err, store.ErrConflict) // the number of another
 	fails(t, n.Delete(ctx, "shop", 1), store.ErrConflict)
 	ok(t, n.Delete(ctx, "shop", 2))
 	again := must[store.NodeRecord](t)(n.Put(ctx, store.NodeRecord{Slug: "shop"}))
 	if again.ID == made.ID || again.Revision != 1 {
 		t.Fatalf("a new node has the old one's id: %+v", again)
 	}
+	// another node may also take the place of a record at once
+	other := must[store.NodeRecord](t)(n.Put(ctx, store.NodeRecord{Slug: "shop", Revision: 1}))
+	if other.ID == again.ID || other.ID == made.ID || other.Revision != 2 {
+		t.Fatalf("the other node is %+v, after %+v", other, again)
+	}
+	if id := must[int64](t)(n.ID(ctx, "shop")); id != other.ID {
+		t.Fatalf("the id is %d, expected %d", id, other.ID)
+	}
+	_, err = n.ID(ctx, "unknown")
+	fails(t, err, store.ErrNotFound)
 }
 
 func nodeIDs(t *testing.T, b Backend) {
@@ -77,9 +89,23 @@ func nodeIDs(t *testing.T, b Backend) {
 	if len(seen) != 52 {
 		t.Errorf("%d slugs have ids", len(seen))
 	}
-	registered := must[store.NodeRecord](t)(n.Put(ctx, store.NodeRecord{Slug: "a"}))
+	registered := must[store.NodeRecord](t)(n.Put(ctx, store.NodeRecord{Slug: "a", ID: seen["a"]}))
 	if registered.ID != seen["a"] {
 		t.Errorf("a had the id %d and was registered as %d", seen["a"], registered.ID)
+	}
+	// a slug with an id and no record
+	if id := must[int64](t)(n.ID(ctx, "b")); id != seen["b"] {
+		t.Errorf("the id of b is %d, expected %d", id, seen["b"])
+	}
+	fails(t, n.Delete(ctx, "b", 1), store.ErrNotFound)
+	ok(t, n.Delete(ctx, "b", 0))
+	fails(t, n.Delete(ctx, "b", 0), store.ErrNotFound)
+	if ids := must[map[string]int64](t)(n.AssignIDs(ctx, []string{"b", "n1"})); used[ids["b"]] || ids["n1"] != seen["n1"] {
+		t.Errorf("after its deletion b has the id %d, n1 %d", ids["b"], ids["n1"])
+	}
+	// another node of the name gets another number
+	if taken := must[store.NodeRecord](t)(n.Put(ctx, store.NodeRecord{Slug: "n2"})); used[taken.ID] {
+		t.Errorf("n2 was %d and registered as %d", seen["n2"], taken.ID)
 	}
 }
 
@@ -102,7 +128,7 @@ func restoredNodes(t *testing.T, b Backend) {
 	if again["fixed"] != 3 || again["shop"] != 7 || again["gone"] != 9 || again["new"] != 10 {
 		t.Fatalf("ids are %v", again)
 	}
-	changed := must[store.NodeRecord](t)(n.Put(ctx, store.NodeRecord{Slug: "shop", Revision: 4}))
+	changed := must[store.NodeRecord](t)(n.Put(ctx, store.NodeRecord{Slug: "shop", ID: 7, Revision: 4}))
 	if changed.ID != 7 || changed.Revision != 5 {
 		t.Fatalf("changed %+v", changed)
 	}

@@ -33,7 +33,7 @@ type Backend struct {
 func Run(t *testing.T, b Backend) {
 	for name, test := range map[string]func(*testing.T, Backend){
 		"nodes": nodes, "node ids": nodeIDs, "watch": watch, "requests": requests, "refresh tokens": refreshTokens,
-		"api keys": apiKeys, "revocations": revocations, "limits": limits, "breakers": breakers, "cache": cache,
+		"api keys": apiKeys, "revocations": revocations, "granted after revocation": grantedAfterRevocation, "limits": limits, "breakers": breakers, "cache": cache,
 		"journal": journal, "leases": leases, "events": events, "restart": restart, "closed": closed, "identity": identity,
 		"large values": largeValues, "presented tokens": presentedTokens, "members": members, "shared": shared,
 		"restored nodes": restoredNodes, "alerts": alertState, "deliveries": deliveries, "a full queue": fullQueue,

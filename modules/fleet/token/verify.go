@@ -33,6 +33,10 @@ type Verifier struct {
 	// Leeway is how far clocks may be ahead of ours: for `iat`, `nbf` and the
 	// lifetime. It never prolongs a token: `exp` is exact.
 	Leeway time.Duration
+	// Epochs are the seconds in which nodes were last revoked, by slug. What a
+	// node is given right then is of the second that follows, whatever the
+	// clock says.
+	Epochs map[string]int64
 }
 
 // Verified is a good token.

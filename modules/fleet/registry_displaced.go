@@ -1,0 +1,72 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+// displaced tells whether a record is of a node that registered a name which
+// an operator has in the Caddyfile for a node elsewhere: it is not that node.
+func (r *registry) displaced(record *nodeRecord) bool {
+	static, fixed := r.static[record.Slug]
+	if !fixed || record.Trusted || record.vacant() {
+		return false
+	}
+	address, err := caddy.NewReplacer().ReplaceOrErr(static.URL, true, true)
+	return err == nil && !sameURL(address, record.URL)
+}
+
+// displacedIn returns the slugs of the records that were displaced.
+func (r *registry) displacedIn(records []store.NodeRecord) map[string]bool {
+	var slugs map[string]bool
+	for _, record := range records {
+		if _, fixed := r.static[record.Slug]; !fixed {
+			continue
+		}
+		if said, err := readNodeRecord(record); err == nil && r.displaced(&said) {
+			if slugs == nil {
+				slugs = make(map[string]bool)
+			}
+			slugs[record.Slug] = true
+		}
+	}
+	return slugs
+}
+
+// displace ends nodes whose name an operator has given to another, with
+// everything that they were given, and returns what is registered then.
+func (r *registry) displace(ctx context.Context, nodes store.Nodes, records []store.NodeRecord) ([]store.NodeRecord, error) {
+	slugs := r.displacedIn(records)
+	for _, record := range records {
+		if !slugs[record.Slug] {
+			continue
+		}
+		if err := r.app.revokeAll(ctx, r.opened, record.Slug); err != nil {
+			return nil, err
+		}
+		switch err := nodes.Delete(ctx, record.Slug, record.Revision); {
+		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound): // whoever changed it sees to it
+		case err != nil:
+			return nil, err
+		default:
+			r.app.replaced(record.Slug, "the Caddyfile")
+		}
+	}
+	if len(slugs) == 0 {
+		return records, nil
+	}
+	return nodes.List(ctx)
+}
+
+// replaced tells that a registered node lost its name to one that an operator
+// placed elsewhere.
+func (a *App) replaced(slug, by string) {
+	a.logger.Warn("a registered node lost its name to a node that an operator placed at another url: "+
+		"all its tokens and api keys are revoked and its owner_proof is dropped", zap.String("node", slug), zap.String("by", by))
+	a.Emit("node_replaced", slug, map[string]any{"by": by})
+}
