@@ -74,7 +74,7 @@ func (t *authority) verifier(keys *token.KeySet, g *grants) *token.Verifier {
 	a := t.app
 	return &token.Verifier{
 		Keys: keys, Issuer: a.Issuer, Audience: a.Audience,
-		MaxLifetime: time.Duration(a.AccessTTL), Leeway: time.Duration(a.Leeway), Epochs: g.lastRevoked(),
+		MaxLifetime: time.Duration(a.AccessTTL), Leeway: time.Duration(a.Leeway), Epochs: g.lastRevoked(), Self: a.shared.store.known(),
 	}
 }
 

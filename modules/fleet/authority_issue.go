@@ -186,7 +186,7 @@ func (a *App) renewed(ctx context.Context, opened store.Store, shown store.Refre
 // document. Secrets are never in it.
 func (a *App) JWKS() []byte { return a.jwks }
 
-// nodeClaims are in the order the old master emits them; jti and aud are ours.
+// nodeClaims are in the order the old master emits them; jti, aud and azp are ours.
 type nodeClaims struct {
 	Issuer       string   `json:"iss"`
 	Subject      any      `json:"sub"`
@@ -198,6 +198,7 @@ type nodeClaims struct {
 	Audience     []string `json:"aud,omitempty"`
 	Capabilities []string `json:"capabilities"`
 	Type         string   `json:"type"`
+	Sender       string   `json:"azp,omitempty"` // of what is sent to a node
 }
 
 func (c nodeClaims) GetExpirationTime() (*jwt.NumericDate, error) {

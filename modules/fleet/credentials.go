@@ -41,13 +41,14 @@ type credential interface {
 
 // newCredential resolves a configuration; nil means the default: a jwt when
 // the federation can sign and the dialect expects one, else nothing.
-func newCredential(c *CredentialsConfig, dialect string, keys *token.KeySet, node, issuer string, repl *caddy.Replacer) (credential, error) {
+// sender names the federation that sends a jwt.
+func newCredential(c *CredentialsConfig, dialect string, keys *token.KeySet, node, issuer string, sender func() string, repl *caddy.Replacer) (credential, error) {
 	if c == nil {
 		key := keys.Signing(node)
 		if key == nil || dialect == "json" {
 			return noCredential{}, nil
 		}
-		return &jwtCredential{key: key, issuer: issuer}, nil
+		return &jwtCredential{key: key, issuer: issuer, sender: sender}, nil
 	}
 	value, err := repl.ReplaceOrErr(c.Value, true, true)
 	if err != nil {
@@ -65,7 +66,7 @@ func newCredential(c *CredentialsConfig, dialect string, keys *token.KeySet, nod
 			key = keys.Key(c.Key)
 		}
 		if key != nil && key.CanSign() && (key.Node == "" || key.Node == node) {
-			return &jwtCredential{key: key, issuer: issuer}, nil
+			return &jwtCredential{key: key, issuer: issuer, sender: sender}, nil
 		}
 		if c.Key == "" {
 			return nil, fmt.Errorf("credentials jwt: the federation has no key that may sign; add `key <kid> hs256 <secret>`")
@@ -145,17 +146,20 @@ const (
 )
 
 // jwtCredential signs what the old master signed: the claims name the node
-// that is called. One token is used for several calls, so signing costs
-// nothing per request.
+// that is called, and whose token it is, so that the node cannot show it to us
+// as its own. One token is used for several calls, so signing costs nothing
+// per request.
 type jwtCredential struct {
 	key    *token.Key
 	issuer string
+	sender func() string
 	minted atomic.Pointer[mintedToken]
 }
 
 type mintedToken struct {
 	tokenCredential
 	node    *Node
+	sender  string
 	expires time.Time
 }
 
@@ -165,7 +169,7 @@ func (c *jwtCredential) apply(header http.Header, where TokenHeader, node *Node)
 	}
 	now := time.Now()
 	minted := c.minted.Load()
-	if minted == nil || minted.node != node || now.After(minted.expires.Add(-tokenReserve)) {
+	if minted == nil || minted.node != node || minted.sender != c.sender() || now.After(minted.expires.Add(-tokenReserve)) {
 		fresh, err := c.mint(node, now)
 		if err != nil {
 			return err
@@ -177,7 +181,7 @@ func (c *jwtCredential) apply(header http.Header, where TokenHeader, node *Node)
 }
 
 func (c *jwtCredential) mint(node *Node, now time.Time) (*mintedToken, error) {
-	expires := now.Add(tokenLife)
+	expires, sender := now.Add(tokenLife), c.sender()
 	signed, err := c.key.Sign(nodeClaims{
 		Issuer:       c.issuer,
 		Subject:      node.subject(),
@@ -187,6 +191,7 @@ func (c *jwtCredential) mint(node *Node, now time.Time) (*mintedToken, error) {
 		ExpiresAt:    expires.Unix(),
 		Capabilities: namesOf(node.Capabilities),
 		Type:         node.Type,
+		Sender:       sender,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("signing a token for node %q: %w", node.Slug, err)
@@ -194,6 +199,7 @@ func (c *jwtCredential) mint(node *Node, now time.Time) (*mintedToken, error) {
 	return &mintedToken{
 		tokenCredential: tokenCredential{authorization: []string{"Bearer " + signed}, token: []string{signed}},
 		node:            node,
+		sender:          sender,
 		expires:         expires,
 	}, nil
 }

@@ -138,7 +138,7 @@ func TestMintedTokens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		credential, err := newCredential(nil, "laravel", keys, "orchard-shop", "http://gateway.orchard.test", caddy.NewReplacer())
+		credential, err := newCredential(nil, "laravel", keys, "orchard-shop", "http://gateway.orchard.test", func() string { return "" }, caddy.NewReplacer())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestCredentials(t *testing.T) {
 		{CredentialsConfig{Type: "header", Header: "x-key", Value: "k"}, TokenAuthorization, "map[X-Key:[k]]"},
 		{CredentialsConfig{Type: "none"}, TokenBoth, "map[]"},
 	} {
-		credential, err := newCredential(&c.config, "laravel", nil, "", "", caddy.NewReplacer())
+		credential, err := newCredential(&c.config, "laravel", nil, "", "", nil, caddy.NewReplacer())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +203,7 @@ func TestCredentials(t *testing.T) {
 	for _, config := range []CredentialsConfig{
 		{Type: "bearer", Value: "a\nb"}, {Type: "basic", User: "a:b", Value: "c"}, {Type: "header", Header: "a b", Value: "c"}, {Type: "magic", Value: "x"},
 	} {
-		if _, err := newCredential(&config, "laravel", nil, "", "", caddy.NewReplacer()); err == nil {
+		if _, err := newCredential(&config, "laravel", nil, "", "", nil, caddy.NewReplacer()); err == nil {
 			t.Errorf("%+v was taken", config)
 		}
 	}

@@ -23,8 +23,9 @@ import (
 
 // lastKnownFile is the copy as it is stored.
 type lastKnownFile struct {
-	Numbers map[string]int64   `json:"numbers"`
-	Records []store.NodeRecord `json:"records"`
+	Identity string             `json:"identity,omitempty"`
+	Numbers  map[string]int64   `json:"numbers"`
+	Records  []store.NodeRecord `json:"records"`
 }
 
 // lastKnownPath is where the copy is; the name may be any text.
@@ -34,7 +35,11 @@ func (a *App) lastKnownPath() string {
 
 // keepLastKnown writes the copy, when it is another than the one that stands.
 func (a *App) keepLastKnown(known *knownNodes) {
-	text, err := json.Marshal(lastKnownFile{known.ids, known.records})
+	file := lastKnownFile{Numbers: known.ids, Records: known.records}
+	if health := &a.shared.store; health.learned.Load() {
+		file.Identity = health.sender()
+	}
+	text, err := json.Marshal(file)
 	if err == nil {
 		err = replaceFile(a.lastKnownPath(), text)
 	}
@@ -80,6 +85,10 @@ func (a *App) lastKnown() *knownNodes {
 	case err != nil:
 		a.logger.Error("the copy of the nodes cannot be read", zap.Error(err))
 		return nil
+	}
+	// under the store's name all its gateways know what one of them sent
+	if health := &a.shared.store; file.Identity != "" && !health.learned.Load() {
+		health.identify(file.Identity)
 	}
 	return &knownNodes{file.Numbers, file.Records}
 }

@@ -29,6 +29,7 @@ node fixed http://127.0.0.1:1 {
 		t.Fatal(err)
 	}
 	fixed, shop := f.node("fixed").ID, f.node("shop").ID
+	identity := f.app.Identity()
 	path := f.app.lastKnownPath()
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("the copy is %v: %v", info, err)
@@ -40,6 +41,9 @@ node fixed http://127.0.0.1:1 {
 	}
 	if f.node("fixed").ID != fixed || f.node("shop").ID != shop {
 		t.Errorf("the nodes were %d and %d, and are %d and %d", fixed, shop, f.node("fixed").ID, f.node("shop").ID)
+	}
+	if f.app.Identity() != identity {
+		t.Errorf("the federation was %s, and is %s", identity, f.app.Identity())
 	}
 	// a copy that cannot be read is none: a token could not name the node
 	if err := os.WriteFile(path, []byte(`{"numbers":`), 0o600); err != nil {

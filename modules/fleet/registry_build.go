@@ -244,7 +244,7 @@ func (n *Node) load(ctx caddy.Context, config NodeConfig, app *App, repl *caddy.
 		}
 		n.foreignTransport = true
 	}
-	if n.credential, err = newCredential(config.Credentials, inline.Dialect, app.keys, config.Slug, app.Issuer, repl); err != nil {
+	if n.credential, err = newCredential(config.Credentials, inline.Dialect, app.keys, config.Slug, app.Issuer, app.shared.store.sender, repl); err != nil {
 		return err
 	}
 	for name, values := range config.HeaderUp {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,9 @@ const (
 type storeHealth struct {
 	state    atomic.Pointer[StoreState] // without modes
 	identity atomic.Pointer[string]     // a random one until the store's is known
+	learned  atomic.Bool                // it is the store's
+	names    atomic.Pointer[[]string]   // all identities that this process had
+	mu       sync.Mutex                 // one identity after the other
 	memory   recollection
 }
 
@@ -141,7 +145,8 @@ func (a *App) noteStore(opened store.Store, err error) {
 // learnIdentity learns the store's identity, which may come late.
 func (a *App) learnIdentity(ctx context.Context, opened store.Store) {
 	if identity, err := opened.Identity(ctx); err == nil {
-		a.shared.store.identity.Store(&identity)
+		a.shared.store.identify(identity)
+		a.shared.store.learned.Store(true)
 	}
 }
 
@@ -155,7 +160,36 @@ func (h *storeHealth) ensureIdentity() error {
 	if _, err := rand.Read(random); err != nil {
 		return err
 	}
-	own := hex.EncodeToString(random)
-	h.identity.CompareAndSwap(nil, &own)
+	h.identify(hex.EncodeToString(random))
 	return nil
+}
+
+// identify takes over an identity. What was sent under one before is known
+// still: other identities are other federations.
+func (h *storeHealth) identify(identity string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if names := h.known(); !slices.Contains(names, identity) {
+		names = append(slices.Clone(names), identity)
+		h.names.Store(&names)
+	}
+	if now := h.identity.Load(); now == nil || *now != identity {
+		h.identity.Store(&identity)
+	}
+}
+
+// known are the identities that this process had.
+func (h *storeHealth) known() []string {
+	if names := h.names.Load(); names != nil {
+		return *names
+	}
+	return nil
+}
+
+// sender is how what is sent to a node names this federation.
+func (h *storeHealth) sender() string {
+	if identity := h.identity.Load(); identity != nil {
+		return *identity
+	}
+	return ""
 }

@@ -41,6 +41,9 @@ var checks = []check{
 	{"aud", false, func(v *Verifier, c *Claims, _ *Key, _ int64) *Refusal {
 		return when(len(v.Audience) > 0 && len(c.Audience) > 0 && !slices.ContainsFunc(c.Audience, v.expects), ErrAudience)
 	}},
+	{"azp", false, func(v *Verifier, c *Claims, _ *Key, _ int64) *Refusal {
+		return when(c.Sender != "" && slices.Contains(v.Self, c.Sender), ErrOutbound)
+	}},
 	{"sub", false, func(_ *Verifier, c *Claims, _ *Key, _ int64) *Refusal {
 		return when(c.SubjectID == 0 && c.Subject == "", ErrSubject)
 	}},

@@ -29,11 +29,13 @@ type Claims struct {
 	Capabilities                 []string
 	// Type is the kind of node: child or master.
 	Type string
+	// Sender is the `azp`: who alone may show the token.
+	Sender string
 }
 
 // claimNames are the claims that are read, for telling those that are nearly so.
 var claimNames = []string{
-	"iss", "sub", "node_slug", "node_name", "aud", "jti", "iat", "nbf", "exp", "capabilities", "type",
+	"iss", "sub", "node_slug", "node_name", "aud", "jti", "iat", "nbf", "exp", "capabilities", "type", "azp",
 }
 
 // headerNames are the header members that matter, refused ones included.
@@ -226,6 +228,10 @@ func DecodeClaims(payload []byte) (c Claims, refusal *Refusal) {
 			return o.strings(&c.Capabilities)
 		case "type":
 			return o.string(&c.Type)
+		case "azp":
+			if o.json.PeekKind() == '"' {
+				return o.string(&c.Sender)
+			}
 		}
 		return o.skip()
 	})

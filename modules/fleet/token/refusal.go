@@ -38,6 +38,7 @@ var (
 	ErrAudience      = &Refusal{"wrong_aud", "the token is for somebody else (aud)"}
 	ErrNoAudience    = &Refusal{"no_aud", "the token does not say whom it is for (aud)"}
 	ErrNoID          = &Refusal{"no_jti", "the token has no id (jti) to revoke it by"}
+	ErrOutbound      = &Refusal{"outbound", "the token is one that this federation sends to the node, which cannot show it as its own (azp)"}
 	ErrSubject       = &Refusal{"bad_sub", "the token names nobody (sub)"}
 	ErrType          = &Refusal{"bad_type", "the token's type is neither child nor master"}
 )

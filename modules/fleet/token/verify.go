@@ -37,6 +37,9 @@ type Verifier struct {
 	// node is given right then is of the second that follows, whatever the
 	// clock says.
 	Epochs map[string]int64
+	// Self are the names by which we sign what we send to nodes: none of it
+	// proves to us who a node is.
+	Self []string
 }
 
 // Verified is a good token.
