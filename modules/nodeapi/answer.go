@@ -98,6 +98,26 @@ func (x *exchange) may(capability, slug string) (allowed bool, err error) {
 	}
 }
 
+// still is [exchange.may] asked again, right before something is written: the
+// request was authenticated before its body came, and that may be long ago.
+// When the caller stands no more, it has been told.
+func (h *Handler) still(x *exchange, capability, slug string) (allowed bool, err error) {
+	if slug != "" && x.isNode(slug) && !x.caller.Has(capability) {
+		capability = "" // it is about itself
+	}
+	if x.caller == nil || h.fleet.Stands(x.caller, capability) {
+		return true, nil
+	}
+	return false, x.unauthorizedNow()
+}
+
+// unauthorizedNow is for a caller whose credential ended while it was calling.
+func (x *exchange) unauthorizedNow() error {
+	x.w.Header().Set("WWW-Authenticate", `Bearer realm="federation", error="invalid_token"`)
+	return x.refuse(&problem.Problem{Status: http.StatusUnauthorized, Code: "invalid_token", Error: "Unauthorized",
+		Detail: "the credential was revoked, or its node may act no more, since the request began"})
+}
+
 // isNode tells whether the caller is the node.
 func (x *exchange) isNode(slug string) bool {
 	return x.caller != nil && x.caller.NodeID != 0 && x.caller.ID == slug

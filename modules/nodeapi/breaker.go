@@ -26,6 +26,9 @@ func (h *Handler) forceBreaker(x *exchange) error {
 	if refused := x.read(&wish); refused != nil {
 		return x.refuse(refused)
 	}
+	if stands, err := h.still(x, mayWriteNodes, ""); !stands {
+		return err
+	}
 	if err := wish.Apply(node, x.caller.ID); err != nil {
 		return x.refuse(invalid("invalid_request", err.Error()))
 	}

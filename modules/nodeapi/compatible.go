@@ -201,6 +201,9 @@ func (h *Handler) oldRegister(x *exchange) error {
 		return x.unprocessable(wrong)
 	}
 	secret, as := h.enrollment(x)
+	if as != nil && !h.fleet.Stands(as, "") {
+		return x.unauthorizedNow()
+	}
 	registered, err := h.fleet.Register(x.Context(), wish, secret, as)
 	if err != nil {
 		return h.fail(x, err)

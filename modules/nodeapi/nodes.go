@@ -70,6 +70,9 @@ func (h *Handler) register(x *exchange) error {
 		return x.refuse(refused)
 	}
 	secret, as := h.enrollment(x)
+	if as != nil && !h.fleet.Stands(as, "") {
+		return x.unauthorizedNow()
+	}
 	if as.Has(mayWriteNodes) {
 		return h.addNode(x, wish)
 	}
@@ -168,6 +171,9 @@ func (h *Handler) patchNode(x *exchange) error {
 	if x.isNode(node.Slug) && (!x.caller.Has(mayWriteNodes) || fleet.SaysOfItself(change)) {
 		by = fleet.ByNode
 	}
+	if stands, err := h.still(x, mayWriteNodes, node.Slug); !stands {
+		return err
+	}
 	changed, err := h.fleet.UpdateNode(x.Context(), node.Slug, change, by)
 	if err != nil {
 		return h.fail(x, err)
@@ -187,6 +193,9 @@ func (h *Handler) deleteNode(x *exchange) error {
 	if node != nil && node.AdminState != fleet.AdminEnabled && !x.caller.Has(mayWriteNodes) {
 		return x.refuse(&problem.Problem{Status: http.StatusForbidden, Code: fleet.CodeNotPermitted,
 			Detail: "an operator has this node in " + string(node.AdminState) + "; only an operator can unregister it now"})
+	}
+	if stands, err := h.still(x, mayWriteNodes, slug); !stands {
+		return err
 	}
 	remove := h.fleet.DeleteNode
 	if !x.caller.Has(mayWriteNodes) {
@@ -212,6 +221,9 @@ func setState(state fleet.AdminState, approval bool) endpoint {
 				detail = "the node does not wait for approval"
 			}
 			return x.refuse(&problem.Problem{Status: http.StatusConflict, Code: fleet.CodeNodeConflict, Detail: detail})
+		}
+		if stands, err := h.still(x, mayWriteNodes, ""); !stands {
+			return err
 		}
 		changed, err := h.fleet.SetAdminState(x.Context(), node.Slug, state)
 		if err != nil {

@@ -37,6 +37,9 @@ func relayTo(kind string) endpoint {
 		if wrong := missing(kind, fields); len(wrong) > 0 {
 			return x.unprocessable(wrong)
 		}
+		if stands, err := h.still(x, relayCapability[kind], ""); !stands {
+			return err
+		}
 		node, refused := h.target(kind, fields)
 		if refused != nil {
 			return x.refuse(refused)

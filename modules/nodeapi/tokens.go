@@ -69,6 +69,9 @@ func (h *Handler) newAPIKey(x *exchange) error {
 	if node.AdminState == fleet.AdminDisabled || node.AdminState == fleet.AdminPending {
 		return x.refuse(disabled())
 	}
+	if stands, err := h.still(x, mayTokens, node.Slug); !stands {
+		return err
+	}
 	key, id, err := h.fleet.NewAPIKey(x.Context(), node, x.caller)
 	if err != nil {
 		return h.fail(x, err)
@@ -87,6 +90,9 @@ func (h *Handler) revokeNode(x *exchange) error {
 		return h.fail(x, err)
 	} else if !named {
 		return x.unknownNode(h, slug)
+	}
+	if stands, err := h.still(x, mayTokens, slug); !stands {
+		return err
 	}
 	if err := h.fleet.RevokeNode(x.Context(), slug); err != nil {
 		return h.fail(x, err)

@@ -1,0 +1,91 @@
+package integration
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/caddy-federation/caddy-federation/modules/fleet"
+)
+
+// heldBack is a body that is sent once something has happened: the gateway asks
+// for it after it has let the caller in.
+type heldBack struct {
+	first func()
+	rest  io.Reader
+}
+
+func (b *heldBack) Read(p []byte) (int, error) {
+	if b.first != nil {
+		b.first()
+		b.first = nil
+	}
+	return b.rest.Read(p)
+}
+
+// TestABodyAfterTheRevocation: a caller who is let in, and revoked before its
+// body comes, changes nothing any more.
+func TestABodyAfterTheRevocation(t *testing.T) {
+	g := registryGateway(t, "node boss http://127.0.0.1:9\n", openNodes)
+	app := fleet.Running("test")
+	access, _ := g.enrolled("Mill", node(t, answers(`{"status":"pass"}`)))
+	transport := &http.Transport{ExpectContinueTimeout: 20 * time.Second}
+	defer transport.CloseIdleConnections()
+	send := func(method, path, credential, body string, first func()) int {
+		t.Helper()
+		request, err := http.NewRequest(method, g.url+path, &heldBack{first, bytes.NewBufferString(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.ContentLength = int64(len(body))
+		request.Header = http.Header{"Authorization": {"Bearer " + credential}, "Content-Type": {"application/json"}, "Expect": {"100-continue"}}
+		response, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		_, _ = io.Copy(io.Discard, response.Body)
+		return response.StatusCode
+	}
+	if status := send("PATCH", "/v1/nodes/mill", access, `{"description":"before"}`, func() {}); status != 200 {
+		t.Fatalf("a body that takes its time: %d", status)
+	}
+	operator := func() (key, id string) {
+		t.Helper()
+		key, id, err := app.NewClientKey(t.Context(), "ops", []string{"nodes:write", "tokens"}, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key, id
+	}
+	for _, c := range [][3]string{
+		{"PATCH", "/v1/nodes/mill", `{"admin_state":"disabled","description":"after"}`},
+		{"POST", "/v1/nodes", `{"name":"Ghost","url":"http://127.0.0.1:9"}`},
+		{"POST", "/v1/nodes/mill/breaker", `{"force":"open"}`},
+	} {
+		key, id := operator()
+		status := send(c[0], c[1], key, c[2], func() {
+			if err := app.DeleteAPIKey(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		})
+		// who registers is asked when the body has come, and has no secret then
+		if status != http.StatusUnauthorized && (c[1] != "/v1/nodes" || status != http.StatusForbidden) {
+			t.Errorf("%s %s with a key that was deleted: %d", c[0], c[1], status)
+		}
+	}
+	status := send("PATCH", "/v1/nodes/mill", access, `{"description":"after"}`, func() {
+		if err := app.RevokeNode(t.Context(), "mill"); err != nil {
+			t.Error(err)
+		}
+	})
+	if status != http.StatusUnauthorized {
+		t.Errorf("a node that was revoked: %d", status)
+	}
+	mill := app.Snapshot().Node("mill")
+	if mill.Description != "before" || mill.AdminState != fleet.AdminEnabled || mill.Refusal() != "" || app.Snapshot().Node("ghost") != nil {
+		t.Errorf("it is %+v, ghost %v", mill, app.Snapshot().Node("ghost"))
+	}
+}
