@@ -231,7 +231,7 @@ func (c *caller) Do(ctx context.Context, request *Request) (*Response, error) {
 	defer resp.Body.Close()
 	c.status = resp.StatusCode
 	body, err := readCapped(resp.Body, resp.ContentLength, c.node.maxResponseSize)
-	body = c.node.withoutEchoes(c.kind, body)
+	body = c.node.withoutEchoes(body)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		// the status is the news; what is wrong with its body is not
 		return nil, &StatusError{
