@@ -36,9 +36,15 @@ type alerting struct {
 	delivered, failed uint64
 }
 
+// ownDelivery waits in memory, with what it tells.
+type ownDelivery struct {
+	store.Delivery
+	message alert.Message
+}
+
 // alertQueue is one webhook: how it goes, and what this gateway tells it by itself.
 type alertQueue struct {
-	waiting []store.Delivery
+	waiting []ownDelivery
 	sending bool      // the first of them, just now
 	until   time.Time // nothing is sent before, from here or from the store
 	retries int       // attempts that were to be made again, since one that was not

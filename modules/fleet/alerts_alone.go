@@ -110,11 +110,17 @@ func (p *alertPlanner) stepAlone() {
 	p.takeInAlone(lost, now)
 	if lost {
 		p.lookAlone(now)
+		p.withdraw()
 		messages, _ := h.alone.Due(now, p.routes)
-		for _, d := range p.render(messages) {
-			q := h.queue(d.Webhook)
-			d.Created = now
-			q.waiting = append(q.waiting, d)
+		for _, m := range messages {
+			for _, d := range p.render([]alert.Message{m}) {
+				q := h.queue(d.Webhook)
+				d.Created = now
+				q.waiting = append(q.waiting, ownDelivery{d, m})
+			}
+		}
+		for _, hook := range p.app.alertHooks {
+			q := h.queue(hook.id)
 			if extra := len(q.waiting) - store.MaxDeliveries; extra > 0 {
 				p.app.logger.Warn("alerts made room for newer ones before they were delivered", zap.Int("lost", extra))
 				q.waiting = q.waiting[extra:]
@@ -123,6 +129,33 @@ func (p *alertPlanner) stepAlone() {
 	}
 	for _, hook := range p.app.alertHooks {
 		h.queue(hook.id).noteWaiting(time.Now())
+	}
+}
+
+// withdraw takes out of the messages in memory what is over by now. The key
+// stays: a receiver that took an earlier attempt knows all of it. h.mu is held.
+func (p *alertPlanner) withdraw() {
+	h := p.home
+	for _, hook := range p.app.alertHooks {
+		q := h.queue(hook.id)
+		kept := q.waiting[:0]
+		for i, d := range q.waiting {
+			if i == 0 && q.sending {
+				kept = append(kept, d)
+				continue
+			}
+			left, changed := h.alone.Withdraw(d.message)
+			if changed && len(left.Notices) > 0 {
+				if body, ok := p.write(hook, left); ok {
+					d.Body, d.message = body, left
+				}
+			}
+			if len(left.Notices) > 0 {
+				kept = append(kept, d)
+			}
+		}
+		clear(q.waiting[len(kept):])
+		q.waiting = kept
 	}
 }
 

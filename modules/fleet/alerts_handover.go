@@ -22,7 +22,6 @@ func (p *alertPlanner) handOver(ctx context.Context) (done bool, err error) {
 	}
 	// what came since it last looked, and that the store is back
 	p.takeInAlone(false, p.app.shared.circuits.now())
-	lone := h.alone.Clone()
 	var waiting []store.Delivery
 	for _, hook := range p.app.alertHooks {
 		q := h.queue(hook.id)
@@ -30,7 +29,13 @@ func (p *alertPlanner) handOver(ctx context.Context) (done bool, err error) {
 			h.mu.Unlock()
 			return false, nil
 		}
-		waiting = append(waiting, q.waiting...)
+	}
+	p.withdraw()
+	lone := h.alone.Clone()
+	for _, hook := range p.app.alertHooks {
+		for _, d := range h.queue(hook.id).waiting {
+			waiting = append(waiting, d.Delivery)
+		}
 	}
 	h.handing = true
 	h.mu.Unlock()
@@ -91,7 +96,7 @@ func (h *alerting) gaveAway(deliveries []store.Delivery) {
 	defer h.mu.Unlock()
 	for _, d := range deliveries {
 		q := h.queue(d.Webhook)
-		q.waiting = slices.DeleteFunc(q.waiting, func(w store.Delivery) bool { return w.Key == d.Key })
+		q.waiting = slices.DeleteFunc(q.waiting, func(w ownDelivery) bool { return w.Key == d.Key })
 	}
 }
 

@@ -147,14 +147,19 @@ func (p *alertPlanner) note(ctx context.Context, err error) {
 func (p *alertPlanner) render(messages []alert.Message) (deliveries []store.Delivery) {
 	for _, m := range messages {
 		hook := p.app.alertHooks[m.Route]
-		body, err := m.Render(hook.format, alert.About{Federation: p.app.Name, Repeat: hook.route.Repeat})
-		if err != nil {
-			p.app.logger.Error("an alert cannot be written", zap.Int("webhook", hook.number), zap.Error(err))
-			continue
+		if body, ok := p.write(hook, m); ok {
+			deliveries = append(deliveries, store.Delivery{Webhook: hook.id, Key: rand.Text(), Body: body})
 		}
-		deliveries = append(deliveries, store.Delivery{Webhook: hook.id, Key: rand.Text(), Body: body})
 	}
 	return deliveries
+}
+
+func (p *alertPlanner) write(hook *alertHook, m alert.Message) (body []byte, ok bool) {
+	body, err := m.Render(hook.format, alert.About{Federation: p.app.Name, Repeat: hook.route.Repeat})
+	if err != nil {
+		p.app.logger.Error("an alert cannot be written", zap.Int("webhook", hook.number), zap.Error(err))
+	}
+	return body, err == nil
 }
 
 // step looks after the alerts of all gateways, when this one is to.

@@ -76,9 +76,10 @@ func (s *alertSender) sendOwn(ctx context.Context) bool {
 	d := q.waiting[0]
 	d.Attempts++
 	q.sending = true
+	h.alone.Try(d.message)
 	h.mu.Unlock()
 
-	over, _ := s.try(ctx, d, s.app.shared.circuits.now())
+	over, _ := s.try(ctx, d.Delivery, s.app.shared.circuits.now())
 
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -78,6 +78,44 @@ func (s *State) Adopt(lone *State, gateway string, known bool, now time.Time) {
 	}
 }
 
+// Try notes that a message of a lone gateway is sent: from then on nobody knows
+// that its receiver has not got it.
+func (s *State) Try(m Message) {
+	for _, n := range m.Notices {
+		if a := s.Alerts[n.Key()]; a != nil {
+			a.tried = true
+		}
+	}
+}
+
+// Withdraw takes what is over by now out of a message of a lone gateway that
+// has not arrived: another gateway may have told its end meanwhile, behind
+// which it must not come. What was in no message that was tried counts as never
+// told. Of [StoreDown] nothing is withdrawn: when that is over, the store has
+// all in order.
+func (s *State) Withdraw(m Message) (left Message, changed bool) {
+	left = m
+	left.Notices = nil
+	for _, n := range m.Notices {
+		a := s.Alerts[n.Key()]
+		if n.Kind == StoreDown || n.Kind.once() || a != nil && a.Ended.IsZero() {
+			left.Notices = append(left.Notices, n)
+			continue
+		}
+		changed = true
+		switch {
+		case a == nil || n.Repeated:
+		case a.tried:
+			a.withdrawn = true
+		case a.carried:
+			a.Told, a.Alone = time.Time{}, false
+		default:
+			delete(s.Alerts, n.Key())
+		}
+	}
+	return left, changed
+}
+
 // Again returns once more what a lone gateway told of what is still firing, for
 // some routes (by index): older messages to them waited in the store, and what
 // these say must not be the last word.

@@ -302,3 +302,45 @@ func TestMusterTellsWhatIsNew(t *testing.T) {
 		s.Muster(c.Present, now)
 	}
 }
+
+// TestWhatIsOverIsWithdrawn: from messages of a lone gateway that have not arrived.
+func TestWhatIsOverIsWithdrawn(t *testing.T) {
+	known := tell(t, Route{Repeat: time.Hour})
+	known.event("node_down", "old", nil)
+	known.after(Group, "+node_down/old")
+	s := lone(t, known, all)
+	for _, node := range []string{"a", "b"} {
+		s.event("node_down", node, nil)
+	}
+	s.event("refresh_replayed", "a", nil)
+	s.now = s.now.Add(Group)
+	first, _ := s.state.Due(s.now, s.route)
+	s.now = s.now.Add(time.Hour)
+	repeats, _ := s.state.Due(s.now, s.route)
+	withdraw := func(m Message, expected string) Message {
+		t.Helper()
+		left, changed := s.state.Withdraw(m)
+		if got := strings.Join(marked([]Message{left}), " "); got != expected || changed != (len(left.Notices) != len(m.Notices)) {
+			t.Fatalf("left is %s, expected %s; changed: %v", got, expected, changed)
+		}
+		return left
+	}
+	withdraw(first[0], "+node_down/a +node_down/b +refresh_replayed/a")
+	s.event("node_up", "a", nil)
+	s.event("node_up", "old", nil)
+	left := withdraw(first[0], "+node_down/b +refresh_replayed/a")
+	withdraw(repeats[0], "=node_down/b")
+	if s.state.Alerts["node_down/a"] != nil || s.state.Alerts["node_down/old"] == nil {
+		t.Errorf("alerts are %v", s.state.Alerts)
+	}
+	// of what was tried nobody knows whether it arrived: it is told to be over,
+	// and once more that it begins
+	s.state.Try(left)
+	s.event("node_up", "b", nil)
+	withdraw(left, "+refresh_replayed/a")
+	if b := s.state.Alerts["node_down/b"]; b == nil || b.Ended.IsZero() || b.Told.IsZero() {
+		t.Errorf("b is %+v", b)
+	}
+	s.event("node_down", "b", nil)
+	s.passes(Group, "+node_down/b")
+}

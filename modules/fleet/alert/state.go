@@ -58,7 +58,9 @@ type Alert struct {
 	// Gone is set when it is over because its gateway is there no more.
 	Gone bool `json:"gone,omitempty"`
 
-	carried bool // all gateways know of it: see [Lone]
+	// Of a lone gateway, see [Lone]: all gateways know of it; a message with it
+	// was tried; and that was taken back, see [State.Withdraw].
+	carried, tried, withdrawn bool
 }
 
 // Key is the same for all that is told of one thing that is wrong.
@@ -194,6 +196,9 @@ func (s *State) begin(a Alert, now time.Time) bool {
 		}
 		// its end was not told yet: it goes on
 		stands.Ended, stands.Reason, stands.Gone = time.Time{}, a.Reason, false
+		if stands.withdrawn {
+			stands.Told, stands.withdrawn = time.Time{}, false
+		}
 		if stands.Told.IsZero() {
 			s.wait(now)
 		}
