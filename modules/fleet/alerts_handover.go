@@ -61,18 +61,26 @@ func (p *alertPlanner) handOver(ctx context.Context) (done bool, err error) {
 	}
 	older := make(map[int]bool) // the routes for which there are messages in the store
 	h.mu.Lock()
+	pauses, now := make(map[string]time.Time), p.app.shared.circuits.now()
 	for i, hook := range p.app.alertHooks {
-		older[i] = h.queue(hook.id).stored > 0
+		q := h.queue(hook.id)
+		older[i] = q.stored > 0
+		if left := time.Until(q.until); left > 0 {
+			pauses[hook.id] = now.Add(left)
+		}
 	}
 	h.mu.Unlock()
+	// with the first message that is handed over: another gateway may send it
+	work := p.state.Clone()
+	work.Pause(pauses, now)
 	for ; len(waiting) > handedAtOnce; waiting = waiting[handedAtOnce:] {
 		part := waiting[:handedAtOnce]
-		if err := p.commit(ctx, p.state.Clone(), part); err != nil || p.state == nil {
+		if err := p.commit(ctx, work, part); err != nil || p.state == nil {
 			return false, err
 		}
 		h.gaveAway(part)
+		work = p.state.Clone()
 	}
-	work, now := p.state.Clone(), p.app.shared.circuits.now()
 	work.Group = time.Duration(p.app.AlertGroup)
 	member := work.Gateways[self]
 	work.Muster(p.present(), now)

@@ -209,6 +209,40 @@ func TestARetryAfterHoldsForAWebhookAsAWhole(t *testing.T) {
 	}
 }
 
+// TestARetryAfterGoesWithTheMessage: it was asked of a gateway that was cut off,
+// and holds for the one that sends when the message is in the store.
+func TestARetryAfterGoesWithTheMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		first, stop := r.gateway(nil, hook("one"), hook("two"))
+		defer stop()
+		time.Sleep(time.Second)
+		second, stopToo := r.gateway(nil, hook("one"), hook("two"))
+		defer stopToo()
+		asked := false
+		r.receiver.answer = func(p posted, _ int) (*http.Response, error) {
+			if p.host == "one" && !asked {
+				asked = true
+				return answered(429, "Retry-After", "600"), nil
+			}
+			return answered(204), nil
+		}
+		time.Sleep(2 * alertLook)
+		r.cut(true, second)
+		time.Sleep(afterGroup)
+		r.cut(false, second)
+		first.Emit("node_down", "a", reason)
+		time.Sleep(9 * time.Minute)
+		if n := len(r.receiver.of("one")); n != 1 {
+			t.Fatalf("it was called %d times within the time that it had asked for", n-1)
+		}
+		down := "store_down/" + second.shared.circuits.gateway
+		r.receiver.expect(t, "two", "+"+down, "+node_down/a -"+down)
+		time.Sleep(2 * time.Minute)
+		r.receiver.expect(t, "one", "+"+down, "+"+down, "+node_down/a -"+down)
+	})
+}
+
 // TestAWebhookThatFailsIsNotCalledMoreOftenForTheStoreIsBack: the pauses go on.
 func TestAWebhookThatFailsIsNotCalledMoreOftenForTheStoreIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

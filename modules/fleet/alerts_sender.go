@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -115,6 +116,12 @@ func (s *alertSender) sendStored(ctx context.Context) bool {
 	h.mu.Unlock()
 	var wait time.Duration
 	if !over {
+		if wait, err = s.asked(ctx); err != nil { // the claim lapses
+			s.note(ctx, err)
+			return false
+		}
+	}
+	if !over && wait == 0 {
 		over, wait = s.try(ctx, d, s.app.shared.circuits.now())
 	}
 
@@ -133,6 +140,28 @@ func (s *alertSender) sendStored(ctx context.Context) bool {
 	}
 	s.note(ctx, err)
 	return err == nil
+}
+
+// asked is for how long the webhook has asked not to be called, when it did so
+// of a gateway that had no store and has handed that over with its messages.
+func (s *alertSender) asked(ctx context.Context) (wait time.Duration, err error) {
+	bounded, cancel := context.WithTimeout(ctx, alertSettleTime)
+	defer cancel()
+	stored, err := s.alerts.State(bounded)
+	if err != nil || stored.Revision == 0 {
+		return 0, err
+	}
+	var state struct {
+		Pauses map[string]time.Time `json:"pauses"`
+	}
+	_ = json.Unmarshal(stored.Data, &state) // what cannot be read is begun anew elsewhere
+	wait = min(max(state.Pauses[s.hook.id].Sub(s.app.shared.circuits.now()), 0), alert.MaxRetryAfter)
+	s.record(func(q *alertQueue) {
+		if until := time.Now().Add(wait); wait > 0 && until.After(q.until) {
+			q.until = until
+		}
+	})
+	return wait, nil
 }
 
 // paused tells whether the webhook is not to be called now.

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"cmp"
+	"maps"
 	"strings"
 	"time"
 )
@@ -99,6 +100,9 @@ type State struct {
 	Alerts     map[string]*Alert `json:"alerts,omitempty"`
 	// Gateways are those that look after alerts, by their ids.
 	Gateways map[string]*Gateway `json:"gateways,omitempty"`
+	// Pauses are until when webhooks, by their ids, are not to be called, as
+	// they asked of gateways that had no store. Some may be over.
+	Pauses map[string]time.Time `json:"pauses,omitempty"`
 	// Outage names the loss of the store in which a gateway tells alone; empty
 	// for what all gateways know. See [Lone].
 	Outage string `json:"-"`
@@ -117,7 +121,22 @@ func (s *State) Clone() *State {
 		copied := *g
 		c.Gateways[id] = &copied
 	}
+	c.Pauses = maps.Clone(s.Pauses)
 	return &c
+}
+
+// Pause notes that webhooks are not to be called until then, and forgets the
+// pauses that are over.
+func (s *State) Pause(until map[string]time.Time, now time.Time) {
+	for id, at := range until {
+		if s.Pauses == nil {
+			s.Pauses = make(map[string]time.Time)
+		}
+		if at.After(s.Pauses[id]) {
+			s.Pauses[id] = at
+		}
+	}
+	maps.DeleteFunc(s.Pauses, func(_ string, at time.Time) bool { return !at.After(now) })
 }
 
 // Firing counts the alerts that are not over.
