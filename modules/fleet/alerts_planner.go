@@ -24,7 +24,7 @@ const (
 	alertLeaseTTL   = 6 * time.Second
 	alertLeaseRenew = 2 * time.Second
 	alertTick       = time.Second
-	alertLook       = 5 * time.Second // between two looks at what others changed, and at what is over
+	alertLook       = 5 * time.Second // between two looks at what waits, and at what is over
 	alertReturn     = 3 * time.Second // for events that waited for the store
 	alertTimeout    = 5 * time.Second // of one step in the store
 	alertPage       = 500             // events at once
@@ -187,12 +187,17 @@ func (p *alertPlanner) step(ctx context.Context) error {
 		p.home.idle()
 	}
 	look := time.Since(p.looked) >= alertLook
-	if look || p.state == nil && p.leads.Load() {
+	var err error
+	switch {
+	case look || p.state == nil && p.leads.Load():
 		p.looked = time.Now()
-		if err := p.load(ctx, p.leads.Load()); err != nil {
-			p.state = nil
-			return err
-		}
+		err = p.load(ctx, p.leads.Load())
+	case !p.leads.Load(): // so that it knows what was told, should the store be lost now
+		err = p.read(ctx, false)
+	}
+	if err != nil {
+		p.state = nil
+		return err
 	}
 	if !p.leads.Load() || p.state == nil {
 		return nil
@@ -241,18 +246,25 @@ func (p *alertPlanner) lead(ctx context.Context) error {
 	return nil
 }
 
-// load reads the state and counts what waits. Where there is no state, one
-// begins if begins is set, else it is not known.
+// load reads the state and counts what waits then.
 func (p *alertPlanner) load(ctx context.Context, begins bool) error {
-	alerts := p.store.Alerts()
-	stored, err := alerts.State(ctx)
-	if err != nil {
+	if err := p.read(ctx, begins); err != nil {
 		return err
 	}
 	for _, hook := range p.app.alertHooks {
 		if err := p.count(ctx, hook); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// read reads the state. Where there is none, one begins if begins is set, else
+// it is not known.
+func (p *alertPlanner) read(ctx context.Context, begins bool) error {
+	stored, err := p.store.Alerts().State(ctx)
+	if err != nil {
+		return err
 	}
 	switch {
 	case stored.Revision != 0 && p.state != nil && stored.Revision == p.revision:

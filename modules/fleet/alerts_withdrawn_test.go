@@ -50,3 +50,34 @@ func TestABeginningThatDidNotArriveIsNotToldWhenItIsOver(t *testing.T) {
 		stopToo()
 	})
 }
+
+// TestWhatWasToldAMomentBeforeTheLossIsNotToldAnew: by a gateway that did not
+// tell it itself, but saw it and has read that it was told.
+func TestWhatWasToldAMomentBeforeTheLossIsNotToldAnew(t *testing.T) {
+	for tenths := range 10 { // wherever the second gateway is between two looks
+		synctest.Test(t, func(t *testing.T) {
+			r := newAlertRoom(t)
+			r.health = HealthHealthy
+			r.group = time.Second
+			first, stop := r.gateway(nil, hook("one"))
+			defer stop()
+			time.Sleep(time.Second + time.Duration(tenths)*alertLook/10)
+			second, stopToo := r.gateway(nil, hook("one"))
+			defer stopToo()
+			time.Sleep(2*alertLook + time.Second/2)
+			for _, a := range []*App{first, second} {
+				a.Snapshot().Node("a").gate.member.health.status.Store(&HealthStatus{State: HealthUnhealthy, Since: time.Now(), Reason: "refused"})
+			}
+			first.Emit("node_down", "a", reason)
+			time.Sleep(4 * time.Second) // it is told after one or two
+			r.receiver.expect(t, "one", "+node_down/a")
+			r.lose(true, first, second)
+			time.Sleep(afterGroup)
+			for _, told := range r.receiver.of("one")[1:] {
+				if told != "+store_down/"+first.shared.circuits.gateway && told != "+store_down/"+second.shared.circuits.gateway {
+					t.Errorf("at %d, then %q was told", tenths, told)
+				}
+			}
+		})
+	}
+}
