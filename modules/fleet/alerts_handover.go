@@ -82,11 +82,11 @@ func (p *alertPlanner) handOver(ctx context.Context) (done bool, err error) {
 		work = p.state.Clone()
 	}
 	work.Group = time.Duration(p.app.AlertGroup)
+	again := lone.Again(now, p.routes, older)
 	member := work.Gateways[self]
 	work.Muster(p.present(), now)
 	work.Adopt(lone, self, member != nil, now)
 	work.Gateways[self].Outage = lone.Outage
-	again := lone.Again(now, p.routes, older)
 	if err := p.commit(ctx, work, append(waiting, p.render(again)...)); err != nil || p.state == nil {
 		return false, err
 	}

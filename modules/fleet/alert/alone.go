@@ -68,6 +68,7 @@ func (s *State) Adopt(lone *State, gateway string, known bool, now time.Time) {
 				stands.Told = a.Told
 			}
 			stands.Alone = stands.Alone || a.Alone
+			stands.Named = stands.Named || a.Named
 			switch {
 			case a.Ended.IsZero() && !carried:
 				stands.Ended = time.Time{} // another gateway saw it end, and it goes on here
@@ -113,6 +114,7 @@ func (s *State) Withdraw(m Message) (left Message, changed bool) {
 			delete(s.Alerts, n.Key())
 		}
 	}
+	s.name(left)
 	return left, changed
 }
 
@@ -130,7 +132,7 @@ func (s *State) Again(now time.Time, routes []Route, which map[int]bool) (messag
 				notices = append(notices, Notice{Alert: *a, Repeated: true})
 			}
 		}
-		messages = append(messages, split(i, route.Most, now, notices, 0)...)
+		messages = append(messages, s.split(i, route.Most, now, notices, 0)...)
 	}
 	return messages
 }

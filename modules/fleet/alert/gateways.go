@@ -84,7 +84,7 @@ func (s *State) gone(g *Gateway, present Present, now time.Time) bool {
 func (s *State) bury(id string, g *Gateway, shared bool, now time.Time) {
 	delete(s.Gateways, id)
 	for _, kind := range []Kind{StoreDown, ProberUnhealthy} {
-		a := &Alert{Kind: kind, Gateway: id, Host: g.Host, Shared: shared, Began: g.Missing, Told: g.Missing, Alone: true}
+		a := &Alert{Kind: kind, Gateway: id, Host: g.Host, Shared: shared, Began: g.Missing, Told: g.Missing, Alone: true, Named: true}
 		if stands := s.Alerts[a.Key()]; stands == nil {
 			s.follow(*a, now)
 		}

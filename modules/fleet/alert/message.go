@@ -24,11 +24,18 @@ type Notice struct {
 	Repeated bool
 }
 
-// split makes messages of at most so many notices, what is worst first.
-func split(route, most int, now time.Time, notices []Notice, unfollowed int) (messages []Message) {
+// split makes messages of at most so many notices, what is worst first; 0: of
+// any number, of which many are a summary. It notes what is named in one that
+// it begins, so that it is named in one that it is over.
+func (s *State) split(route, most int, now time.Time, notices []Notice, unfollowed int) (messages []Message) {
 	slices.SortFunc(notices, func(a, b Notice) int {
 		if firing := a.Ended.IsZero(); firing != b.Ended.IsZero() {
 			if firing {
+				return -1
+			}
+			return 1
+		} else if !firing && a.Named != b.Named {
+			if a.Named {
 				return -1
 			}
 			return 1
@@ -41,14 +48,48 @@ func split(route, most int, now time.Time, notices []Notice, unfollowed int) (me
 		}
 		return strings.Compare(a.Key(), b.Key())
 	})
-	if most <= 0 {
-		most = max(len(notices), 1)
+	var parts [][]Notice
+	if most > 0 {
+		parts = slices.Collect(slices.Chunk(notices, most))
+	} else {
+		parts = summaries(notices)
 	}
-	for chunk := range slices.Chunk(notices, most) {
-		messages = append(messages, Message{Route: route, Created: now, Notices: chunk, Unfollowed: unfollowed})
-		unfollowed = 0
+	for _, part := range parts {
+		m := Message{Route: route, Created: now, Notices: part, Unfollowed: unfollowed}
+		if unfollowed = 0; most <= 0 {
+			s.name(m)
+		}
+		messages = append(messages, m)
 	}
 	return messages
+}
+
+// summaries takes the ends of what was named out of a summary that would not
+// name them.
+func summaries(notices []Notice) (parts [][]Notice) {
+	named := func(n Notice) bool { return !n.Ended.IsZero() && n.Named }
+	from, to := slices.IndexFunc(notices, named), len(notices)
+	for ; to > 0 && !named(notices[to-1]); to-- {
+	}
+	rest := notices
+	if len(notices) > StormAbove && from >= 0 && to > StormListed {
+		rest = slices.Concat(notices[:from], notices[to:])
+		parts = slices.Collect(slices.Chunk(notices[from:to], StormAbove))
+	}
+	if len(rest) > 0 {
+		parts = slices.Insert(parts, 0, rest)
+	}
+	return parts
+}
+
+// name notes which alerts a message names as firing.
+func (s *State) name(m Message) {
+	notices, _ := m.listed()
+	for _, n := range notices {
+		if a := s.Alerts[n.Key()]; a != nil && n.Ended.IsZero() {
+			a.Named = true
+		}
+	}
 }
 
 // counts counts the notices by status and kind.

@@ -56,6 +56,9 @@ type Alert struct {
 	Told time.Time `json:"told,omitzero"`
 	// Alone is set when a gateway that had no store told of it: see [Lone].
 	Alone bool `json:"alone,omitempty"`
+	// Named is set when a message named it while it was firing, and did not only
+	// count it: its end is named too.
+	Named bool `json:"named,omitempty"`
 	// Gone is set when it is over because its gateway is there no more.
 	Gone bool `json:"gone,omitempty"`
 
@@ -334,7 +337,7 @@ func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bo
 				notices = append(notices, Notice{Alert: *a, Repeated: true})
 			}
 		}
-		messages = append(messages, split(i, route.Most, now, notices, unfollowed)...)
+		messages = append(messages, s.split(i, route.Most, now, notices, unfollowed)...)
 	}
 	s.Ticked = now
 	return messages, noted || len(messages) > 0

@@ -239,3 +239,73 @@ func TestACloneSharesNothing(t *testing.T) {
 		t.Error("a clone changed what it was made of")
 	}
 }
+
+// TestTheEndOfWhatWasNamedIsNamed: in as many messages as that takes, and what
+// was only counted is only counted.
+func TestTheEndOfWhatWasNamedIsNamed(t *testing.T) {
+	for _, c := range []struct {
+		begin    []int // how many nodes go down, in messages of their own
+		named    int
+		messages int // of their ends
+	}{
+		{[]int{25}, 25, 1},
+		{[]int{26}, 10, 1},
+		{[]int{300}, 10, 1},
+		{[]int{20, 20}, 40, 2},
+		{[]int{20, 300}, 30, 3}, // a summary of those that were not named, and two
+		{[]int{25, 25, 25, 1}, 76, 4},
+	} {
+		s := tell(t, Route{}, Route{Ends: true, Most: AlertmanagerMost})
+		total := 0
+		open := make(map[string]bool)
+		deliver := func() (messages int) {
+			text, _ := json.Marshal(s.state)
+			s.state = new(State)
+			if err := json.Unmarshal(text, s.state); err != nil {
+				t.Fatal(err)
+			}
+			s.now = s.now.Add(Group)
+			due, _ := s.state.Due(s.now, s.route)
+			for _, m := range due {
+				if m.Route != 0 {
+					continue
+				}
+				messages++
+				plain := m.plain(About{Federation: "f"})
+				counted := 0
+				for _, kinds := range plain.Counts {
+					for _, n := range kinds {
+						counted += n
+					}
+				}
+				if counted != len(plain.Alerts)+plain.Omitted {
+					t.Errorf("%v: %d are counted, %d listed and %d omitted", c.begin, counted, len(plain.Alerts), plain.Omitted)
+				}
+				for _, a := range plain.Alerts {
+					if a.Status == firing {
+						open[a.Key] = true
+					} else {
+						delete(open, a.Key)
+					}
+				}
+			}
+			return messages
+		}
+		for _, n := range c.begin {
+			for range n {
+				s.event("node_down", fmt.Sprintf("node-%03d", total), nil)
+				total++
+			}
+			deliver()
+		}
+		if len(open) != c.named {
+			t.Errorf("%v: %d were named", c.begin, len(open))
+		}
+		for i := range total {
+			s.event("node_up", fmt.Sprintf("node-%03d", total-1-i), nil)
+		}
+		if messages := deliver(); len(open) > 0 || messages != c.messages || len(s.state.Alerts) > 0 {
+			t.Errorf("%v: of %d the end was not named, in %d messages", c.begin, len(open), messages)
+		}
+	}
+}
