@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // TestABeginningThatDidNotArriveIsNotToldWhenItIsOver: it waits in the memory of
@@ -80,4 +82,48 @@ func TestWhatWasToldAMomentBeforeTheLossIsNotToldAnew(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnEndDoesNotWaitForAGatewayThatIsCutOff: of what was told with the store.
+// What that gateway told alone ends once more.
+func TestAnEndDoesNotWaitForAGatewayThatIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		r.health = HealthHealthy
+		var took incidents
+		took.accept(r.receiver, func(posted) *http.Response { return answered(204) })
+		repeats := hook("one", func(w *AlertWebhook) { w.Repeat = caddy.Duration(2 * time.Minute) })
+		first, stop := r.gateway(nil, repeats)
+		defer stop()
+		time.Sleep(time.Second)
+		second, stopToo := r.gateway(nil, repeats)
+		defer stopToo()
+		set := func(slug string, state Health, gateways ...*App) {
+			for _, a := range gateways {
+				a.Snapshot().Node(slug).gate.member.health.status.Store(&HealthStatus{State: state, Since: time.Now(), Reason: "refused"})
+				a.Emit(map[Health]string{HealthUnhealthy: "node_down", HealthHealthy: "node_up"}[state], slug, reason)
+			}
+		}
+		time.Sleep(2 * alertLook)
+		set("a", HealthUnhealthy, first, second)
+		time.Sleep(time.Minute)
+		r.cut(true, second)
+		time.Sleep(afterGroup)
+		set("b", HealthUnhealthy, first, second)
+		time.Sleep(afterGroup)
+		set("a", HealthHealthy, first)
+		set("b", HealthHealthy, first)
+		time.Sleep(afterGroup)
+		took.expect(t, "node_down/a", "+-")
+		took.expect(t, "node_down/b", "++-")
+		time.Sleep(time.Minute)
+		took.expect(t, "node_down/a", "+-+") // repeated where it is still seen
+		r.cut(false, second)
+		time.Sleep(time.Minute)
+		took.expect(t, "node_down/a", "+-+-")
+		took.expect(t, "node_down/b", "++--") // the first has found it well for half a minute
+		time.Sleep(time.Hour)
+		took.expect(t, "node_down/b", "++--")
+		took.expect(t, "node_down/a", "+-+-")
+	})
 }
