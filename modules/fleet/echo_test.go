@@ -87,7 +87,7 @@ func TestNoSecretIsPassedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := strings.TrimPrefix(header.Get("Authorization"), "Basic ")
-	if got := string(basic.withoutEchoes([]byte(`["`+sent+`","Pass-Word-1"]`))); got != `["REDACTED","REDACTED"]` {
+	if got := string(basic.withoutEchoes([]byte(`["` + sent + `","Pass-Word-1"]`))); got != `["REDACTED","REDACTED"]` {
 		t.Errorf("basic: %s", got)
 	}
 	signed := f.node("signed")
@@ -95,7 +95,7 @@ func TestNoSecretIsPassedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	jwt := header.Get("X-Node-Token")
-	if got := string(signed.withoutEchoes([]byte(`["`+jwt+`","`+jwt[:len(jwt)-3]+`"]`))); got != `["REDACTED","REDACTED"]` {
+	if got := string(signed.withoutEchoes([]byte(`["` + jwt + `","` + jwt[:len(jwt)-3] + `"]`))); got != `["REDACTED","REDACTED"]` {
 		t.Errorf("jwt: %s", got)
 	}
 	cut := &Report{Version: jwt[:120]}
