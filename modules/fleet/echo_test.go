@@ -52,6 +52,8 @@ func TestNoSecretIsPassedOn(t *testing.T) {
 		header_up Host shop-17.example.com
 		header_up X-Region north-of-the-river
 		header_up X-Short 12ab
+		header_up X-Callback https://gateway.shop.example/callback12
+		header_up X-Auth-Url https://signin.shop.example/auth/v1
 	}
 	node basic http://127.0.0.1:1 {
 		credentials basic user Pass-Word-1
@@ -62,13 +64,15 @@ func TestNoSecretIsPassedOn(t *testing.T) {
 	node signed http://127.0.0.1:1`)
 	shop := f.node("shop")
 	for text, expected := range map[string]string{
-		`{"a":"x Kettle/Secret-<1> y","n":12345678}`:                              `{"a":"x REDACTED y","n":12345678}`,
-		`{"a":"Kettle\/Secret-<1>"}`:                                              `{"a":"REDACTED"}`, // PHP
-		`{"a":"Kettle/Secret-\u003c1\u003e"}`:                                     `{"a":"REDACTED"}`, // Go
-		`[{"HEADERSECRET-abcdef-123456":["\"HEADERSECRET-abcdef-123456\"","b"]}]`: `[{"REDACTED":["\"REDACTED\"","b"]}]`,
-		`{"a":"fourteen-bytes from-the-environment 0123-session"}`:                `{"a":"REDACTED REDACTED REDACTED"}`,
-		`{"a":"http://shop-17.example.com/ north-of-the-river 12ab"}`:             "",
-		`{"a":"HEADERSECRET-abcdef- HEADERSECRET-abcdef-123... HEADERSECRET"}`:    `{"a":"REDACTED REDACTED... HEADERSECRET"}`, // cut off
+		`{"a":"x Kettle/Secret-<1> y","n":12345678}`:                                    `{"a":"x REDACTED y","n":12345678}`,
+		`{"a":"Kettle\/Secret-<1>"}`:                                                    `{"a":"REDACTED"}`, // PHP
+		`{"a":"Kettle/Secret-\u003c1\u003e"}`:                                           `{"a":"REDACTED"}`, // Go
+		`[{"HEADERSECRET-abcdef-123456":["\"HEADERSECRET-abcdef-123456\"","b"]}]`:       `[{"REDACTED":["\"REDACTED\"","b"]}]`,
+		`{"a":"fourteen-bytes from-the-environment 0123-session"}`:                      `{"a":"REDACTED REDACTED REDACTED"}`,
+		`{"a":"http://shop-17.example.com/ north-of-the-river 12ab"}`:                   "",
+		`{"a":"HEADERSECRET-abcdef- HEADERSECRET-abcdef-123... HEADERSECRET"}`:          `{"a":"REDACTED REDACTED... HEADERSECRET"}`, // cut off
+		`{"a":"https://gateway.shop.example/callback12 https://signin.shop.example/a"}`: "",                                          // addresses
+		`{"a":"https://signin.shop.example/auth/v1"}`:                                   `{"a":"REDACTED"}`,
 		`{"a":"Kettle"}`:                    "",
 		`Kettle/Secret-<1> "`:               "",
 		`{"a":"Kettle/Secret-<1>`:           "",

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -11,11 +12,15 @@ import (
 )
 
 // displaced tells whether a record is of a node that registered a name which
-// an operator has in the Caddyfile for a node elsewhere: it is not that node.
+// an operator has in the Caddyfile for another: for a node elsewhere, or for one
+// that has power over others or a key of its own, for which no URL stands.
 func (r *registry) displaced(record *nodeRecord) bool {
 	static, fixed := r.static[record.Slug]
 	if !fixed || record.Trusted || record.vacant() {
 		return false
+	}
+	if len(static.Keys) > 0 || slices.ContainsFunc(r.app.Complete(static).Capabilities, Privileged) {
+		return true
 	}
 	address, err := caddy.NewReplacer().ReplaceOrErr(static.URL, true, true)
 	return err == nil && !sameURL(address, record.URL)
@@ -63,10 +68,9 @@ func (r *registry) displace(ctx context.Context, nodes store.Nodes, records []st
 	return nodes.List(ctx)
 }
 
-// replaced tells that a registered node lost its name to one that an operator
-// placed elsewhere.
+// replaced tells that a registered node lost its name to one of an operator's.
 func (a *App) replaced(slug, by string) {
-	a.logger.Warn("a registered node lost its name to a node that an operator placed at another url: "+
+	a.logger.Warn("a registered node lost its name to a node that an operator placed at another url, or that has power over others or a key of its own: "+
 		"all its tokens and api keys are revoked and its owner_proof is dropped", zap.String("node", slug), zap.String("by", by))
 	a.Emit("node_replaced", slug, map[string]any{"by": by})
 }

@@ -129,6 +129,44 @@ func TestAPlacedNodeIsNotWhoRegisteredItsName(t *testing.T) {
 	}
 }
 
+// TestAURLStandsForNoNodeWithPower: whoever had the name, at the same URL too,
+// has nothing of what the Caddyfile gives it, and who has it by right keeps it.
+func TestAURLStandsForNoNodeWithPower(t *testing.T) {
+	f := run(t, openEnrollment+"\n"+twoNodes)
+	ops, keyed := f.squat("ops", "http://127.0.0.1:9", ""), f.squat("keyed", "http://127.0.0.1:10", squatProof)
+	placed := openEnrollment + "\n" + twoNodes + `
+		node ops http://127.0.0.1:9 {
+			capabilities search nodes:write tokens
+		}
+		node keyed http://127.0.0.1:10 {
+			key keyed-1 hs256 a-secret-of-more-than-thirty-two-bytes-of-it
+		}`
+	if err := f.reload(placed, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*squatter{ops, keyed} {
+		s.out()
+		f.warned(s.name)
+		if _, err := f.app.Register(t.Context(), Registration{Name: s.name, URL: f.node(s.name).URL.String(), OwnerProof: squatProof}, enrollSecret, nil); code(err) != CodeNodeExists {
+			t.Errorf("%s registers again: %v", s.name, err)
+		}
+	}
+	key, _, err := f.app.NewAPIKey(t.Context(), f.node("ops"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := f.authenticates(key, "ops")
+	if _, err := f.app.Register(t.Context(), Registration{Name: "ops", URL: "http://127.0.0.1:9"}, enrollSecret, as); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // it was its own registration, which nobody takes for another's
+		if err := f.reload(placed, nil); err != nil {
+			t.Fatal(err)
+		}
+		f.authenticates(key, "ops")
+	}
+}
+
 // TestPowerOverOthersHoldsANodeInPlace: a node that registered itself and is
 // given power over others is known by its tokens and keys alone from then on.
 func TestPowerOverOthersHoldsANodeInPlace(t *testing.T) {

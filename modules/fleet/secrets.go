@@ -69,14 +69,15 @@ func secretsOf(c credential, config NodeConfig, headers []headerField) (secrets 
 }
 
 func opaque(value string) bool {
-	return len(value) >= leastOpaque && !strings.Contains(value, " ") && strings.ContainsAny(value, "0123456789") &&
+	return len(value) >= leastOpaque && !strings.ContainsAny(value, " /") && strings.ContainsAny(value, "0123456789") &&
 		strings.ContainsFunc(value, func(c rune) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' })
 }
 
 // enoughOf is how much of a secret, from its beginning, is taken for all of it:
-// three quarters, of one that is long enough to leave something unmistakable.
+// three quarters, of one that is long enough to leave something unmistakable. An
+// address begins like others of its host.
 func enoughOf(secret string) int {
-	if len(secret) < leastOpaque {
+	if len(secret) < leastOpaque || strings.Contains(secret, "://") || strings.Contains(secret, `:\/\/`) {
 		return len(secret)
 	}
 	return len(secret) * 3 / 4
