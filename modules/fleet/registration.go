@@ -213,10 +213,12 @@ func (a *App) numberOf(slug string) int64 {
 // and refuses one that may not register at all.
 func (a *App) mayRegister(r *Registration, record *nodeRecord, created bool) (may []string, err error) {
 	if node := a.Snapshot().Node(r.Slug); !created && node != nil {
-		if node.AdminState == AdminDisabled {
+		// the record is newer than the snapshot, where another gateway wrote it
+		stands := a.whole(record)
+		if stands.AdminState == AdminDisabled {
 			return nil, &NodeError{CodeNodeDisabled, "", "an operator has disabled this node"}
 		}
-		return node.Capabilities, nil
+		return stands.Capabilities, nil
 	}
 	if a.isClient(r.Slug) {
 		return nil, taken(r.Slug)
@@ -242,6 +244,15 @@ func (a *App) mayRegister(r *Registration, record *nodeRecord, created bool) (ma
 			"an operator limited what the node of this name may do to: " + strings.Join(record.Limit, ", ")}
 	}
 	return may, nil
+}
+
+// whole is what a node is by its record and by what the Caddyfile has of it.
+func (a *App) whole(record *nodeRecord) NodeConfig {
+	config := record.NodeConfig
+	if static, fixed := a.registry.static[record.Slug]; fixed {
+		config = static.over(config)
+	}
+	return a.Complete(config)
 }
 
 // isClient tells whether a caller that is no node has the name.

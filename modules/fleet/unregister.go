@@ -28,6 +28,9 @@ func (a *App) LeaveNode(ctx context.Context, slug string) error {
 			return err
 		}
 		record, err := readNodeRecord(stands)
+		if state := a.whole(&record).AdminState; err == nil && state != AdminEnabled {
+			return heldBack(state)
+		}
 		if err != nil || len(record.Limit) == 0 {
 			return nodes.Delete(ctx, slug, stands.Revision)
 		}
@@ -37,6 +40,12 @@ func (a *App) LeaveNode(ctx context.Context, slug string) error {
 		_, err = nodes.Put(ctx, stands)
 		return err
 	})
+}
+
+// heldBack is for a node that would leave while an operator holds it back: it
+// could come back as if nothing had been said.
+func heldBack(state AdminState) *NodeError {
+	return &NodeError{CodeNotPermitted, "", "an operator has this node in " + string(state) + "; only an operator can unregister it now"}
 }
 
 func (a *App) unregister(ctx context.Context, slug string, remove func(context.Context, store.Nodes) error) error {
