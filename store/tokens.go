@@ -108,7 +108,8 @@ type Tokens interface {
 	Revoke(ctx context.Context, revocation Revocation) error
 	// RevokeNode revokes everything that a node of the slug was ever given, its
 	// refresh tokens and API keys with it, in one step. Its At is a whole second,
-	// and later than that of the revocation before.
+	// and later than that of the revocation before: as far as it is ahead of the
+	// clock, the end is later than until.
 	RevokeNode(ctx context.Context, node string, until time.Time) error
 	// Revocations returns those that still matter.
 	Revocations(ctx context.Context) ([]Revocation, error)

@@ -315,7 +315,8 @@ func (t tokens) RevokeNode(ctx context.Context, node string, until time.Time) er
 		} else if found {
 			at = max(at, before.At.Unix()+1)
 		}
-		return putRevocation(tx, store.Revocation{Subject: subject, At: time.Unix(at, 0), Until: until})
+		epoch := time.Unix(at, 0)
+		return putRevocation(tx, store.Revocation{Subject: subject, At: epoch, Until: until.Add(max(epoch.Sub(t.now()), 0))})
 	})
 	if err == nil {
 		t.hub.Changed(watch.Tokens)

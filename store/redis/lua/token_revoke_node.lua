@@ -9,9 +9,12 @@ for i = 1, #keys, 2 do
     redis.call('ZREM', KEYS[3], keys[i])
   end
 end
-local at = math.floor(clock() / 1000000)
+local now = clock()
+local at = math.floor(now / 1000000)
 local before = redis.call('HGET', KEYS[4], 'node:' .. ARGV[2])
 if before then at = math.max(at, math.floor(tonumber(before:match('^%d+')) / 1000000) + 1) end
-revoke(KEYS[4], KEYS[5], 'node:' .. ARGV[2], int(at * 1000000), ARGV[3])
+-- as far as it is ahead of the clock, so is what is revoked
+local till = tonumber(ARGV[3]) + math.max(at * 1000000 - now, 0)
+revoke(KEYS[4], KEYS[5], 'node:' .. ARGV[2], int(at * 1000000), int(till))
 changed(KEYS[6], ARGV[4])
 return {'ok'}
