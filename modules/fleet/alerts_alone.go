@@ -168,7 +168,7 @@ func (p *alertPlanner) takeInAlone(lost bool, now time.Time) {
 		if dropped > 0 {
 			p.app.logger.Warn("events were lost before they could be alerted of", zap.Uint64("lost", dropped))
 		}
-		if !found {
+		if !found || h.alone.Outage == "" && p.app.storeOutage() != "" { // it was lost just now: the next step begins with that
 			break
 		}
 		if h.alone.Outage != "" { // else it was lost for less than a moment

@@ -254,3 +254,23 @@ func TestARestartWithoutTheStoreEndsWhatTheOldProcessTold(t *testing.T) {
 		}
 	}
 }
+
+// TestALossBetweenTwoStepsIsTold: the event of a loss that comes while the planner
+// still takes the store for there is not read away.
+func TestALossBetweenTwoStepsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		a, stop := r.gateway(nil, hook("one"))
+		stop()
+		p := &alertPlanner{app: a, home: a.shared.alerting, store: r.store}
+		r.lose(true, a)
+		now := time.Now()
+		p.home.mu.Lock()
+		p.takeInAlone(false, now) // it looked before the loss
+		p.home.mu.Unlock()
+		p.stepAlone()
+		if down := p.home.alone.Alerts["store_down/"+a.shared.circuits.gateway]; down == nil || !down.Ended.IsZero() {
+			t.Errorf("alone it knows %+v", p.home.alone.Alerts)
+		}
+	})
+}
