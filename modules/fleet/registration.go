@@ -304,7 +304,8 @@ func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bo
 		record.Capabilities = capabilities
 	}
 	switch proof := r.owner(); {
-	case fixed || record.placed():
+	case fixed: // known by its place while the Caddyfile has it, and by the proof of before again later
+	case record.placed():
 		record.Owner = "" // what an operator placed is known by its place
 	case proof != "" && (created || record.Owner != ""):
 		record.Owner = proof // to one that came by its URL alone, nobody adds a proof
