@@ -28,8 +28,8 @@ type nodeRecord struct {
 	// Empowered is set when an operator gave the node power over others where
 	// it lives: it stays there then, by the URL policy.
 	Empowered bool `json:"empowered,omitempty"`
-	// Limit is what an operator let the node do at most. It stays with the name
-	// when the node unregisters itself, until an operator removes the name.
+	// Limit is what an operator let the node do at most. It stays with the name,
+	// see word, until an operator removes the name.
 	Limit []string `json:"limit,omitempty"`
 	// Registered is when the record was made.
 	Registered time.Time `json:"registered,omitzero"`
@@ -84,9 +84,24 @@ func (n nodeRecord) marshal() ([]byte, error) {
 // known by its place then, and a proof does not count.
 func (n *nodeRecord) placed() bool { return n.Trusted || n.Empowered }
 
-// vacant is a record of no node: of one of the Caddyfile that has left it, or
-// of one that unregistered itself.
+// vacant is a record of no node: of one of the Caddyfile that has left it, of
+// one that unregistered itself, or of one that lost its name.
 func (n *nodeRecord) vacant() bool { return n.URL == "" }
+
+// word is what an operator decided about the name, whoever has it: the most that
+// its node may do, and that it is held back. That a node was let in, or waits
+// for it, is about that node alone.
+func (n *nodeRecord) word() nodeRecord {
+	word := nodeRecord{Limit: n.Limit}
+	word.Slug = n.Slug
+	if n.AdminState != AdminEnabled && n.AdminState != AdminPending {
+		word.AdminState = n.AdminState
+	}
+	return word
+}
+
+// silent tells whether the word of an operator says nothing.
+func (n *nodeRecord) silent() bool { return len(n.Limit) == 0 && n.AdminState == "" }
 
 // moveTo gives the node the URL of its own choice. What an operator gave for
 // the old one, secrets among it, does not go along.

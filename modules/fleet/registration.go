@@ -131,8 +131,10 @@ func (a *App) register(ctx context.Context, opened store.Store, r Registration, 
 	}
 	created := !fixed && record.vacant()
 	if created {
-		limit := record.Limit
-		record = nodeRecord{Registered: time.Now().UTC().Truncate(time.Millisecond), Limit: limit}
+		if record = record.word(); record.AdminState == AdminDisabled {
+			return nil, &NodeError{CodeNodeDisabled, "", "an operator has disabled the node of this name"}
+		}
+		record.Registered = time.Now().UTC().Truncate(time.Millisecond)
 		if a.enrollment.mode == EnrollmentApproval {
 			if err := a.roomForPending(); err != nil {
 				return nil, err

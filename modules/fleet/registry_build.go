@@ -33,7 +33,7 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 	next := make(map[string]*builtNode, len(r.static)+len(records))
 	displaced := r.displacedIn(records)
 	for _, record := range records {
-		if displaced[record.Slug] {
+		if _, gone := displaced[record.Slug]; gone {
 			continue
 		}
 		id := record.ID
@@ -53,8 +53,9 @@ func (r *registry) rebuild(ids map[string]int64, records []store.NodeRecord) err
 			continue // with what is registered of it
 		}
 		id := ids[slug]
-		if displaced[slug] {
+		if word, other := displaced[slug]; other {
 			id = 0 // it is the other's, until the store was told
+			config = config.over(word.NodeConfig)
 		}
 		built := r.standing(slug, id, nil)
 		if built == nil {

@@ -26,35 +26,37 @@ func (r *registry) displaced(record *nodeRecord) bool {
 	return err == nil && !sameURL(address, record.URL)
 }
 
-// displacedIn returns the slugs of the records that were displaced.
-func (r *registry) displacedIn(records []store.NodeRecord) map[string]bool {
-	var slugs map[string]bool
+// displacedIn returns of the records that were displaced what an operator
+// decided about their names, by slug.
+func (r *registry) displacedIn(records []store.NodeRecord) map[string]nodeRecord {
+	var words map[string]nodeRecord
 	for _, record := range records {
 		if _, fixed := r.static[record.Slug]; !fixed {
 			continue
 		}
 		if said, err := readNodeRecord(record); err == nil && r.displaced(&said) {
-			if slugs == nil {
-				slugs = make(map[string]bool)
+			if words == nil {
+				words = make(map[string]nodeRecord)
 			}
-			slugs[record.Slug] = true
+			words[record.Slug] = said.word()
 		}
 	}
-	return slugs
+	return words
 }
 
 // displace ends nodes whose name an operator has given to another, with
 // everything that they were given, and returns what is registered then.
 func (r *registry) displace(ctx context.Context, nodes store.Nodes, records []store.NodeRecord) ([]store.NodeRecord, error) {
-	slugs := r.displacedIn(records)
+	words := r.displacedIn(records)
 	for _, record := range records {
-		if !slugs[record.Slug] {
+		word, displaced := words[record.Slug]
+		if !displaced {
 			continue
 		}
 		if err := r.app.revokeAll(ctx, r.opened, record.Slug); err != nil {
 			return nil, err
 		}
-		switch err := nodes.Delete(ctx, record.Slug, record.Revision); {
+		switch err := vacate(ctx, nodes, record, word); {
 		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound): // whoever changed it sees to it
 		case err != nil:
 			return nil, err
@@ -62,10 +64,24 @@ func (r *registry) displace(ctx context.Context, nodes store.Nodes, records []st
 			r.app.replaced(record.Slug, "the Caddyfile")
 		}
 	}
-	if len(slugs) == 0 {
+	if len(words) == 0 {
 		return records, nil
 	}
 	return nodes.List(ctx)
+}
+
+// vacate takes a name from a node and leaves what an operator decided about it,
+// under a new number.
+func vacate(ctx context.Context, nodes store.Nodes, record store.NodeRecord, word nodeRecord) (err error) {
+	if word.silent() {
+		return nodes.Delete(ctx, record.Slug, record.Revision)
+	}
+	if record.Data, err = word.encode(); err != nil {
+		return err
+	}
+	record.ID = 0
+	_, err = nodes.Put(ctx, record)
+	return err
 }
 
 // replaced tells that a registered node lost its name to one of an operator's.

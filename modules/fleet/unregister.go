@@ -31,10 +31,11 @@ func (a *App) LeaveNode(ctx context.Context, slug string) error {
 		if state := a.whole(&record).AdminState; err == nil && state != AdminEnabled {
 			return heldBack(state)
 		}
-		if err != nil || len(record.Limit) == 0 {
+		word := record.word()
+		if err != nil || word.silent() {
 			return nodes.Delete(ctx, slug, stands.Revision)
 		}
-		if stands.Data, err = (nodeRecord{Limit: record.Limit}).encode(); err != nil {
+		if stands.Data, err = word.encode(); err != nil {
 			return err
 		}
 		_, err = nodes.Put(ctx, stands)
