@@ -255,9 +255,11 @@ func (a *App) Start() error {
 	if err != nil {
 		a.logger.Error("revocations and api keys are not pushed to this gateway, it asks for them", zap.Error(err))
 	}
+	a.announce(ctx, opened)
 	err = a.readStore(ctx, opened)
 	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		stop()
+		a.withdraw()
 		_ = opened.Close()
 		return fmt.Errorf("starting federation %q: %w", a.Name, err)
 	}
@@ -312,6 +314,7 @@ func (a *App) Stop() error {
 	a.stop()
 	a.detach()
 	a.running.Wait()
+	a.withdraw()
 	return a.store.Close()
 }
 

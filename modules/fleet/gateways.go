@@ -25,12 +25,19 @@ type gateways struct {
 	view atomic.Pointer[gatewaysView]
 	// running counts the configs that beat: two while one replaces the other.
 	running atomic.Int64
+	ask     chan chan<- error // for a beat at once, by who waits for what is heard
+	changed chan struct{}     // what this gateway says has changed
+}
+
+func newGateways() gateways {
+	return gateways{ask: make(chan chan<- error), changed: make(chan struct{}, 1)}
 }
 
 // gatewaysView is the others at one moment. It is never changed.
 type gatewaysView struct {
 	ids   []string // of all that are alive, this one included, sorted
 	nodes map[string]peersOfNode
+	names map[string]bool // in the Caddyfiles of the others
 }
 
 // peersOfNode is what the others say of one node.
@@ -44,6 +51,8 @@ type peersOfNode struct {
 type gatewayWord struct {
 	Gateway Gateway             `json:"gateway"`
 	Nodes   map[string]nodeWord `json:"nodes,omitempty"`
+	// Names are those of the nodes in its Caddyfile, sorted.
+	Names []string `json:"names,omitempty"`
 }
 
 // nodeWord is what it tells of one node; what is 0 is not told.
@@ -81,7 +90,8 @@ func (a *App) beat(ctx context.Context, members store.Members) {
 	defer ticker.Stop()
 	traffic := make(map[*member]trafficSeen)
 	heard, failing := time.Now(), false
-	self := Gateway{Host: hostName(), Version: version(), Config: a.configHash()}
+	self := a.self()
+	var waiting []chan<- error
 	for {
 		bounded, cancel := context.WithTimeout(ctx, gatewayTimeout)
 		self.Skew = a.Members().Skew
@@ -104,18 +114,26 @@ func (a *App) beat(ctx context.Context, members store.Members) {
 				a.logger.Info("the other gateways are heard of again")
 			}
 		}
-		select {
-		case <-ctx.Done():
-			if g.running.Add(-1) == 0 {
-				last, cancel := context.WithTimeout(context.WithoutCancel(ctx), gatewayTimeout)
-				defer cancel()
-				_ = members.Leave(last, id) // else the others wait until it is forgotten
-				g.view.Store(nil)
-			}
-			return
-		case <-ticker.C:
+		for _, heard := range waiting {
+			heard <- err // has room
 		}
+		var more bool
+		if waiting, more = g.next(ctx, ticker.C); more {
+			continue
+		}
+		if g.running.Add(-1) == 0 {
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), gatewayTimeout)
+			defer cancel()
+			_ = members.Leave(last, id) // else the others wait until it is forgotten
+			g.view.Store(nil)
+		}
+		return
 	}
+}
+
+// self is what does not change of this gateway while its config runs.
+func (a *App) self() Gateway {
+	return Gateway{Host: hostName(), Version: version(), Config: a.configHash()}
 }
 
 // trafficSeen is when the calls to a node last changed in number.
@@ -126,7 +144,7 @@ type trafficSeen struct {
 
 // word is what this gateway tells of itself and the nodes.
 func (a *App) word(self Gateway, traffic map[*member]trafficSeen) []byte {
-	now, word := time.Now(), gatewayWord{Gateway: self, Nodes: make(map[string]nodeWord)}
+	now, word := time.Now(), gatewayWord{Gateway: self, Nodes: make(map[string]nodeWord), Names: a.shared.held.list()}
 	nodes := a.Snapshot().Nodes
 	stands := make(map[*member]bool, len(nodes))
 	for _, n := range nodes {
@@ -157,7 +175,7 @@ func (a *App) word(self Gateway, traffic map[*member]trafficSeen) []byte {
 // viewOf reads what the others say. One whose word cannot be read is alive all
 // the same.
 func (a *App) viewOf(id string, alive []store.Member) *gatewaysView {
-	view := &gatewaysView{nodes: make(map[string]peersOfNode)}
+	view := &gatewaysView{nodes: make(map[string]peersOfNode), names: make(map[string]bool)}
 	for _, m := range alive {
 		view.ids = append(view.ids, m.ID)
 		if m.ID == id {
@@ -167,6 +185,9 @@ func (a *App) viewOf(id string, alive []store.Member) *gatewaysView {
 		if err := json.Unmarshal(m.Data, &word); err != nil {
 			a.logger.Error("what another gateway tells cannot be read", zap.String("gateway", m.ID), zap.Error(err))
 			continue
+		}
+		for _, slug := range word.Names {
+			view.names[slug] = true
 		}
 		for slug, said := range word.Nodes {
 			peers := view.nodes[slug]

@@ -60,7 +60,8 @@ const maxPending = 1000
 
 // Register adds a node that asks for it, or gives one back its identity. The
 // secret is what it showed for enrollment; as is who it proved to be, or nil.
-// The error is a [NodeError] or ctx's; nothing is written then.
+// The error is a [NodeError] or ctx's; nothing is changed then, unless the store
+// is lost on the way.
 func (a *App) Register(ctx context.Context, r Registration, secret string, as *Identity) (*Registered, error) {
 	if err := a.admit(secret); err != nil {
 		return nil, err
@@ -126,6 +127,11 @@ func (a *App) register(ctx context.Context, opened store.Store, r Registration, 
 		}
 	}
 	_, fixed := a.registry.static[r.Slug]
+	if !fixed {
+		if err := a.heldElsewhere(ctx, opened, r.Slug, CodeNodeExists); err != nil {
+			return nil, err
+		}
+	}
 	if a.registry.displaced(&record) {
 		return nil, store.ErrConflict // it is about to go
 	}
@@ -165,10 +171,11 @@ func (a *App) register(ctx context.Context, opened store.Store, r Registration, 
 	if put.Data, err = record.encode(); err != nil {
 		return nil, err
 	}
+	former := false
 	switch {
 	case created:
 		put.ID = 0 // whoever had the name before was another
-		if epoch, err = a.endFormer(ctx, opened, r.Slug, epoch); err != nil {
+		if former, err = hasNumber(ctx, nodes, r.Slug); err != nil {
 			return nil, err
 		}
 	case !known && number == 0:
@@ -180,6 +187,12 @@ func (a *App) register(ctx context.Context, opened store.Store, r Registration, 
 	if err != nil {
 		return nil, err
 	}
+	if former {
+		if err := a.revokeAll(ctx, opened, r.Slug); err != nil {
+			return nil, err
+		}
+		epoch = a.epoch(r.Slug)
+	}
 	node, err := a.registry.written(ctx, nodes, written)
 	if err != nil {
 		return nil, err
@@ -187,20 +200,18 @@ func (a *App) register(ctx context.Context, opened store.Store, r Registration, 
 	return &Registered{Node: node, Created: created, Pending: node.AdminState == AdminPending, epoch: epoch}, nil
 }
 
-// endFormer kills what is left of a node that had the name before, if one had:
-// one that left the Caddyfile keeps its number and what it was given, and may
-// come back to them until somebody else takes the name. It returns the epoch
-// that counts for the new node.
-func (a *App) endFormer(ctx context.Context, opened store.Store, slug string, epoch int64) (int64, error) {
-	if _, err := opened.Nodes().ID(ctx, slug); errors.Is(err, store.ErrNotFound) {
-		return epoch, nil
-	} else if err != nil {
-		return 0, err
+// hasNumber tells whether the name has a number before somebody takes it: one
+// that left the Caddyfile keeps its own and what it was given, and may come back
+// to them until then. They are revoked once the name is taken: by its new number
+// they are good for nothing by then, and who loses the race for the name has
+// revoked nothing of who won it.
+func hasNumber(ctx context.Context, nodes store.Nodes, slug string) (bool, error) {
+	switch _, err := nodes.ID(ctx, slug); {
+	case errors.Is(err, store.ErrNotFound):
+		return false, nil
+	default:
+		return err == nil, err
 	}
-	if err := a.revokeAll(ctx, opened, slug); err != nil {
-		return 0, err
-	}
-	return a.epoch(slug), nil
 }
 
 // numberOf is the number of the node that stands, 0 when there is none.

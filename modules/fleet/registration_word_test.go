@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -79,28 +80,29 @@ func TestAnOperatorsWordStaysWithTheName(t *testing.T) {
 func TestAnApprovalIsForOneNode(t *testing.T) {
 	approval := "enrollment approval\nnode_urls 127.0.0.0/8\n" + twoNodes
 	for _, approved := range []bool{true, false} {
-		f := run(t, approval)
-		mill := Registration{Name: "mill", URL: "http://127.0.0.1:9", OwnerProof: squatProof}
-		if asked, err := f.app.Register(t.Context(), mill, "", nil); err != nil || !asked.Pending {
-			t.Fatal(err)
-		}
-		if approved {
-			if _, err := f.app.SetAdminState(t.Context(), "mill", AdminEnabled); err != nil {
+		t.Run(fmt.Sprint("approved ", approved), func(t *testing.T) {
+			f := run(t, approval)
+			mill := Registration{Name: "mill", URL: "http://127.0.0.1:9", OwnerProof: squatProof}
+			if asked, err := f.app.Register(t.Context(), mill, "", nil); err != nil || !asked.Pending {
 				t.Fatal(err)
 			}
-		}
-		if err := f.reload(approval+"node mill http://127.0.0.1:10", nil); err != nil {
-			t.Fatal(err)
-		}
-		if got := f.node("mill").AdminState; got != AdminEnabled {
-			t.Errorf("the operator's own is %s", got)
-		}
-		if err := f.reload(approval, nil); err != nil {
-			t.Fatal(err)
-		}
-		if asked, err := f.app.Register(t.Context(), mill, "", nil); err != nil || !asked.Created || !asked.Pending {
-			t.Errorf("who comes then: %+v, %v", asked, err)
-		}
-		f.halt()
+			if approved {
+				if _, err := f.app.SetAdminState(t.Context(), "mill", AdminEnabled); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := f.reload(approval+"node mill http://127.0.0.1:10", nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.node("mill").AdminState; got != AdminEnabled {
+				t.Errorf("the operator's own is %s", got)
+			}
+			if err := f.reload(approval, nil); err != nil {
+				t.Fatal(err)
+			}
+			if asked, err := f.app.Register(t.Context(), mill, "", nil); err != nil || !asked.Created || !asked.Pending {
+				t.Errorf("who comes then: %+v, %v", asked, err)
+			}
+		})
 	}
 }

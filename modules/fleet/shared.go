@@ -23,6 +23,7 @@ type shared struct {
 
 	circuits *circuits
 	gateways gateways
+	held     heldNames
 	store    storeHealth
 	limiter  *limiter.Limiter
 	policies policyNames
@@ -61,7 +62,7 @@ func newMember(home *circuits, slug, url string) *member {
 func loadShared(name string) (*shared, error) {
 	value, _, err := pool.LoadOrNew(name, func() (caddy.Destructor, error) {
 		return &shared{
-			events: newEventQueue(), circuits: newCircuits(true), limiter: limiter.New(limiter.MaxKeys),
+			events: newEventQueue(), circuits: newCircuits(true), gateways: newGateways(), limiter: limiter.New(limiter.MaxKeys),
 			alerting: newAlerting(),
 			members:  make(map[memberKey]*member), used: make(map[*App]map[*member]bool),
 		}, nil

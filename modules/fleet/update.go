@@ -70,6 +70,9 @@ func (a *App) AddNodeSaying(ctx context.Context, config NodeConfig, version stri
 	if err != nil {
 		return nil, err
 	}
+	if err := a.heldElsewhere(ctx, opened, config.Slug, CodeNodeExists); err != nil {
+		return nil, a.registryError(err)
+	}
 	var node *Node
 	err = a.registry.write(ctx, config.Slug, func(ctx context.Context) error {
 		stands, err := opened.Nodes().Get(ctx, config.Slug)
@@ -80,12 +83,18 @@ func (a *App) AddNodeSaying(ctx context.Context, config NodeConfig, version stri
 		} else if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		if _, err := a.endFormer(ctx, opened, config.Slug, 0); err != nil {
+		former, err := hasNumber(ctx, opened.Nodes(), config.Slug)
+		if err != nil {
 			return err
 		}
 		written, err := opened.Nodes().Put(ctx, store.NodeRecord{Slug: config.Slug, Revision: stands.Revision, Data: data})
 		if err != nil {
 			return err
+		}
+		if former {
+			if err := a.revokeAll(ctx, opened, config.Slug); err != nil {
+				return err
+			}
 		}
 		node, err = a.registry.written(ctx, opened.Nodes(), written)
 		return err
@@ -201,6 +210,11 @@ func (a *App) update(ctx context.Context, opened store.Store, slug string, chang
 		return nil, err
 	}
 	if after.URL != before.URL {
+		if !fixed {
+			if err := a.heldElsewhere(ctx, opened, slug, CodeNodeFixed); err != nil {
+				return nil, err
+			}
+		}
 		if by == ByNode && before.placed() {
 			return nil, heldInPlace()
 		}

@@ -1,0 +1,155 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-federation/caddy-federation/store"
+)
+
+// Gateways of one store can have different Caddyfiles, for one while the
+// configs are rolled out. A name in the Caddyfile of any is an operator's on all
+// of them. So each gateway tells the others the names of its nodes with every
+// beat, and before it touches a node of a new config. A gateway that leaves, or
+// that is not heard of for [gatewayAlive], holds no name any more.
+
+// heldNames are the names in the Caddyfiles of one process: two configs run
+// while one replaces the other.
+type heldNames struct {
+	mu   sync.Mutex
+	apps map[*App]bool
+}
+
+func (h *heldNames) hold(app *App) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.apps == nil {
+		h.apps = make(map[*App]bool)
+	}
+	h.apps[app] = true
+}
+
+func (h *heldNames) release(app *App) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.apps, app)
+}
+
+// has tells whether a config of this process has a node of the name.
+func (h *heldNames) has(slug string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for app := range h.apps {
+		if _, held := app.registry.static[slug]; held {
+			return true
+		}
+	}
+	return false
+}
+
+// list is all names, sorted.
+func (h *heldNames) list() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	names := make(map[string]bool)
+	for app := range h.apps {
+		for slug := range app.registry.static {
+			names[slug] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// announce tells the other gateways the names of a config that is about to
+// start. When the store cannot be used the beats tell it later.
+func (a *App) announce(ctx context.Context, opened store.Store) {
+	a.shared.held.hold(a)
+	if !opened.Shared() {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, gatewayTimeout)
+	defer cancel()
+	self := store.Member{ID: a.shared.circuits.gateway, Data: a.word(a.self(), make(map[*member]trafficSeen))}
+	if _, _, err := opened.Members().Beat(bounded, self, gatewayAlive); err != nil && !errors.Is(err, store.ErrUnavailable) {
+		a.logger.Warn("the other gateways were not told the names of the nodes before the start", zap.Error(err))
+	}
+}
+
+// withdraw ends what announce said.
+func (a *App) withdraw() {
+	a.shared.held.release(a)
+	select {
+	case a.shared.gateways.changed <- struct{}{}: // the config that stays tells it at once
+	default:
+	}
+}
+
+// heldElsewhere refuses, with the code, a name that is not in this config's
+// Caddyfile and is in another one's: it asks what the other gateways say now.
+// Other errors are the store's or ctx's.
+func (a *App) heldElsewhere(ctx context.Context, opened store.Store, slug, code string) error {
+	held := a.shared.held.has(slug)
+	if !held && opened.Shared() {
+		if err := a.shared.gateways.hear(ctx); err != nil {
+			return err
+		}
+		view := a.shared.gateways.view.Load()
+		held = view != nil && view.names[slug]
+	}
+	if held {
+		return &NodeError{code, "slug", "a node named " + slug + " is in the Caddyfile of another gateway of this federation"}
+	}
+	return nil
+}
+
+// hear lets the next beat be made at once, and waits for what the others say.
+func (g *gateways) hear(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, 2*gatewayTimeout)
+	defer cancel()
+	heard := make(chan error, 1)
+	select {
+	case g.ask <- heard:
+	case <-bounded.Done():
+		return notHeard(ctx)
+	}
+	select {
+	case err := <-heard:
+		return err
+	case <-bounded.Done():
+		return notHeard(ctx)
+	}
+}
+
+func notHeard(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return store.ErrUnavailable
+}
+
+// next waits for the time of the next beat, and returns who waits for it. It is
+// false when ctx has ended.
+func (g *gateways) next(ctx context.Context, tick <-chan time.Time) (waiting []chan<- error, more bool) {
+	select {
+	case <-ctx.Done():
+		return nil, false
+	case <-tick:
+	case <-g.changed:
+	case heard := <-g.ask:
+		waiting = append(waiting, heard)
+	}
+	for {
+		select {
+		case heard := <-g.ask:
+			waiting = append(waiting, heard)
+		default:
+			return waiting, true
+		}
+	}
+}
