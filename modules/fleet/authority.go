@@ -211,11 +211,18 @@ func resolve(good *goodToken, snapshot *Snapshot, g *grants, keys *token.KeySet)
 	case g.revoked(good.id, node.Slug, claims.IssuedAt):
 		return nil, errRevoked
 	}
+	epoch, told := issuedUnder(good.id)
+	switch last := g.epochs[node.Slug]; {
+	case told && epoch < max(last, node.since), !told && node.since != 0 && claims.IssuedAt <= node.since:
+		return nil, errRevoked
+	case !told: // made by somebody else who has the key
+		epoch = max(last, node.since)
+	}
 	if err := mayAct(node); err != nil {
 		return nil, err
 	}
 	identity := identityOfNode(node)
-	identity.epoch = g.epochs[node.Slug]
+	identity.epoch = epoch
 	identity.Capabilities = intersection(claims.Capabilities, node.Capabilities)
 	identity.Method, identity.TokenID, identity.Expires = "jwt", good.id, time.Unix(claims.Expires, 0)
 	return identity, nil

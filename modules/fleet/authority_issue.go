@@ -46,7 +46,7 @@ func (a *App) issue(ctx context.Context, to store.Grantee, node *Node) (TokenPai
 	if to.NodeID == 0 {
 		return TokenPair{}, errUnnumbered
 	}
-	family, refresh := token.ID(), token.NewRefresh()
+	family, refresh := newFamily(to.Epoch, token.ID()), token.NewRefresh()
 	access, err := a.sign(node, family, now, to.Epoch)
 	if err != nil {
 		return TokenPair{}, err
@@ -171,7 +171,7 @@ func (a *App) renewed(ctx context.Context, opened store.Store, shown store.Refre
 	if node == nil || mayAct(node) != nil {
 		return TokenPair{}, ErrInvalidRefresh
 	}
-	if node.ID != shown.NodeID || a.epoch(shown.Node) > shown.Epoch {
+	if node.ID != shown.NodeID || max(a.epoch(shown.Node), node.since) > shown.Epoch {
 		// the store keeps no such family; a server that lost its last writes may
 		return TokenPair{}, errors.Join(ErrInvalidRefresh, opened.Tokens().RevokeFamily(ctx, shown.Family))
 	}

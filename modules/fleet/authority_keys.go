@@ -56,7 +56,7 @@ func (k *apiKey) resolve(snapshot *Snapshot, g *grants) (*Identity, *AuthError) 
 			return nil, err
 		}
 		identity = identityOfNode(node)
-		identity.epoch = g.epochs[node.Slug]
+		identity.epoch = k.to.Epoch
 		identity.Capabilities = intersection(node.Capabilities, node.Capabilities)
 	}
 	identity.Method, identity.TokenID, identity.Expires = "api_key", k.id, k.expires
@@ -64,14 +64,14 @@ func (k *apiKey) resolve(snapshot *Snapshot, g *grants) (*Identity, *AuthError) 
 }
 
 // dead tells whether a node's key was revoked with the node, or belongs to an
-// earlier node of the name. The store keeps no such key; a server that lost
+// earlier node of the name or to what it was before an operator moved it. The store keeps no such key; a server that lost
 // its last writes may.
 func (k *apiKey) dead(snapshot *Snapshot, g *grants) bool {
 	if k.to.Node == "" {
 		return false
 	}
 	node := snapshot.Node(k.to.Node)
-	return node != nil && node.ID != k.to.NodeID || g.epochs[k.to.Node] > k.to.Epoch
+	return node != nil && (node.ID != k.to.NodeID || node.since > k.to.Epoch) || g.epochs[k.to.Node] > k.to.Epoch
 }
 
 // maxKeys is how many API keys a node may have: with more, one would fill what
@@ -94,9 +94,9 @@ func (a *App) NewAPIKey(ctx context.Context, node *Node, by *Identity) (key, id 
 	return key, id, a.putKey(ctx, store.APIKey{Grantee: to, Hash: token.Hash(key), ID: id}, apiKeyData{})
 }
 
-// grantee is the node for something that it is given from now on.
+// grantee is the node for something that an operator gives it from now on.
 func (a *App) grantee(node *Node) store.Grantee {
-	return store.Grantee{Node: node.Slug, NodeID: node.ID, Epoch: a.epoch(node.Slug)}
+	return store.Grantee{Node: node.Slug, NodeID: node.ID, Epoch: max(a.epoch(node.Slug), node.adopted)}
 }
 
 // NewClientKey gives a caller that is no node an API key of its own. The name

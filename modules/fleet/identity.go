@@ -34,7 +34,7 @@ type Identity struct {
 	// Expires is when the credential ends by itself; zero when it does not.
 	Expires time.Time `json:"expires,omitzero"`
 
-	epoch int64 // of the node's last revocation when the credential was accepted
+	epoch int64 // of the node's last revocation when the credential was given, or when it was accepted
 }
 
 // The types of a caller.

@@ -59,6 +59,7 @@ type Node struct {
 
 	settings        NodeConfig // without what can hold a secret
 	maxResponseSize int64
+	adopted, since  int64 // epochs, see nodeRecord
 
 	dialect          Dialect
 	credential       credential

@@ -31,6 +31,12 @@ type nodeRecord struct {
 	// Limit is what an operator let the node do at most. It stays with the name,
 	// see word, until an operator removes the name.
 	Limit []string `json:"limit,omitempty"`
+	// Adopted is set while the Caddyfile has a node that registered before, until
+	// it moves by itself: what an operator gives it from then on carries this
+	// epoch (seconds, Unix time) at least. See registry_adopted.go.
+	Adopted int64 `json:"adopted,omitempty"`
+	// Since is the epoch that what the node has must carry at least.
+	Since int64 `json:"since,omitempty"`
 	// Registered is when the record was made.
 	Registered time.Time `json:"registered,omitzero"`
 }
@@ -106,7 +112,7 @@ func (n *nodeRecord) silent() bool { return len(n.Limit) == 0 && n.AdminState ==
 // moveTo gives the node the URL of its own choice. What an operator gave for
 // the old one, secrets among it, does not go along.
 func (n *nodeRecord) moveTo(url string) {
-	n.URL, n.Trusted, n.Credentials, n.HeaderUp = url, false, nil, nil
+	n.URL, n.Trusted, n.Credentials, n.HeaderUp, n.Adopted = url, false, nil, nil, 0
 }
 
 // heldInPlace is for a node that would move although an operator placed it.

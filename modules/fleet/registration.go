@@ -114,7 +114,7 @@ func (a *App) admit(secret string) *NodeError {
 // register writes the node once; the error is the store's when somebody else
 // wrote it meanwhile.
 func (a *App) register(ctx context.Context, opened store.Store, r Registration, as *Identity) (*Registered, error) {
-	nodes, epoch := opened.Nodes(), a.epoch(r.Slug)
+	nodes, epoch := opened.Nodes(), a.askedUnder(r.Slug)
 	stands, err := nodes.Get(ctx, r.Slug)
 	known := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -135,6 +135,7 @@ func (a *App) register(ctx context.Context, opened store.Store, r Registration, 
 	if a.registry.displaced(&record) {
 		return nil, store.ErrConflict // it is about to go
 	}
+	a.registry.settle(&record)
 	created := !fixed && record.vacant()
 	if created {
 		if record = record.word(); record.AdminState == AdminDisabled {

@@ -69,6 +69,9 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 	if records, err = r.displace(ctx, nodes, records); err != nil {
 		return err
 	}
+	if records, err = r.adopt(ctx, nodes, records); err != nil {
+		return err
+	}
 	// after the list: it fails when the store was emptied before that
 	ids, err := nodes.AssignIDs(ctx, slices.Collect(maps.Keys(r.static)))
 	if err != nil {

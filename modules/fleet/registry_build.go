@@ -91,6 +91,7 @@ func (r *registry) registered(record store.NodeRecord, id int64) *builtNode {
 		r.app.logger.Error("registered node is left out: its record cannot be read", zap.String("node", record.Slug), zap.Error(err))
 		return nil
 	}
+	r.settle(&said) // at once, also while the store cannot be told
 	config, source := said.NodeConfig, sourceRegistry
 	if fixed, ok := r.static[record.Slug]; ok {
 		config, source = fixed.over(said.NodeConfig), sourceCaddyfile
@@ -189,6 +190,7 @@ func (r *registry) build(config NodeConfig, id int64, source string, said nodeRe
 		settings:        config.open(),
 		guarded:         source == sourceRegistry && !said.Trusted,
 		maxResponseSize: config.MaxResponseSize,
+		adopted:         said.Adopted, since: said.Since,
 		gate: &Gate{
 			member: r.app.shared.member(config.Slug, u.String()),
 			rules:  r.app.breakerRules, fellows: r.app.fellows, maxRequests: int64(config.MaxRequests),

@@ -12,9 +12,15 @@ import (
 )
 
 // displaced tells whether a record is of a node that registered a name which
-// an operator has in the Caddyfile for another: for a node elsewhere, or for one
-// that has power over others or a key of its own, for which no URL stands.
+// an operator has in the Caddyfile for another, and that was never adopted.
 func (r *registry) displaced(record *nodeRecord) bool {
+	return record.Adopted == 0 && r.another(record)
+}
+
+// another tells whether a record is of a node that registered, and the Caddyfile
+// has its name for a node elsewhere, or for one that has power over others or a
+// key of its own, for which no URL stands.
+func (r *registry) another(record *nodeRecord) bool {
 	static, fixed := r.static[record.Slug]
 	if !fixed || record.Trusted || record.vacant() {
 		return false

@@ -17,7 +17,7 @@ func (a *App) Stands(id *Identity, capability string) bool {
 	}
 	if id.NodeID != 0 {
 		node := a.Snapshot().Node(id.ID)
-		if node == nil || node.ID != id.NodeID || mayAct(node) != nil || g.epochs[id.ID] > id.epoch {
+		if node == nil || node.ID != id.NodeID || mayAct(node) != nil || max(g.epochs[id.ID], node.since) > id.epoch {
 			return false
 		}
 		if capability != "" && !slices.Contains(node.Capabilities, capability) {

@@ -189,6 +189,7 @@ func (a *App) update(ctx context.Context, opened store.Store, slug string, chang
 		case a.registry.displaced(&before):
 			return nil, store.ErrConflict // it is about to go
 		}
+		a.registry.settle(&before)
 	}
 	if name, given := change["name"]; given && string(bytes.TrimSpace(name)) == `""` {
 		return nil, invalidNode("name", "expected 1 to %d characters, or null for the slug", maxNodeName)

@@ -21,9 +21,12 @@ func Hash(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// IDLength is the length of an [ID].
+const IDLength = 32
+
 // ID returns a new random id of 128 bits as 32 lower-case hex digits: a `jti`,
 // a family.
-func ID() string { return randomHex(16) }
+func ID() string { return randomHex(IDLength / 2) }
 
 // NewRefresh returns a new refresh token: 256 bits as 64 lower-case hex
 // digits, which is the format that clients of the old fleet know.
