@@ -51,8 +51,8 @@ func (f *flight) failed(err error) {
 	}
 	now := time.Now()
 	result := fleet.ResultOfError(f.ctx, diallingCause(err), f.latency(now))
-	theirs := f.ctx.Err() != nil // the client left
-	if f.upload.broken.Load() {  // or its upload broke off
+	theirs := f.ctx.Err() != nil || fleet.Unsendable(err)               // the client left, or sent what cannot be passed on
+	if f.upload.broken.Load() || f.upload.held(f.start) >= clientHeld { // or its upload broke off
 		theirs, result.Outcome, result.Refused = true, fleet.OutcomeNeutral, false
 	}
 	f.ticket.Done(result)
@@ -87,7 +87,7 @@ func (f *flight) answered(response *http.Response) bool {
 	case both && response.StatusCode == http.StatusSwitchingProtocols:
 		response.Body = &upgraded{connection, f}
 	default:
-		f.answer = download{body, f}
+		f.answer = download{ReadCloser: body, flight: f}
 		response.Body = &f.answer
 	}
 	return failed
@@ -101,9 +101,9 @@ func (f *flight) end() {
 }
 
 // broke ends a flight whose answer broke off. The client who left, and with it
-// Caddy that stopped reading, is not the upstream's failure.
+// Caddy that stopped reading, or who did not read, is not the upstream's failure.
 func (f *flight) broke(err error) {
-	if f.ctx.Err() != nil || errors.Is(err, context.Canceled) {
+	if f.ctx.Err() != nil || errors.Is(err, context.Canceled) || f.answer.held >= clientHeld {
 		f.end()
 		return
 	}
@@ -112,32 +112,6 @@ func (f *flight) broke(err error) {
 	}
 	f.header.Broke(fleet.ResultOfError(f.ctx, err, 0))
 	f.target.meter.Failure(sinceEpoch(time.Now()), 0, 0)
-}
-
-// download is the body of an answer.
-type download struct {
-	io.ReadCloser
-	flight *flight
-}
-
-// Read implements [io.Reader].
-func (d *download) Read(p []byte) (int, error) {
-	n, err := d.ReadCloser.Read(p)
-	switch err {
-	case nil:
-	case io.EOF:
-		d.flight.end()
-	default:
-		d.flight.broke(err)
-	}
-	return n, err
-}
-
-// Close implements [io.Closer].
-func (d *download) Close() error {
-	err := d.ReadCloser.Close()
-	d.flight.end()
-	return err
 }
 
 // upgraded is a connection that has changed its protocol: it lives until it is
@@ -160,21 +134,4 @@ func (u *upgraded) Close() error {
 	err := u.ReadWriteCloser.Close()
 	u.flight.end()
 	return err
-}
-
-// upload is the body of a request.
-type upload struct {
-	io.ReadCloser
-	last   atomic.Int64 // when it was last read, since the epoch
-	broken atomic.Bool  // it could not be read: the client's doing
-}
-
-// Read implements [io.Reader].
-func (u *upload) Read(p []byte) (int, error) {
-	n, err := u.ReadCloser.Read(p)
-	u.last.Store(int64(time.Since(epoch)))
-	if err != nil && err != io.EOF {
-		u.broken.Store(true)
-	}
-	return n, err
 }

@@ -196,7 +196,8 @@ func (t *Transport) send(req *http.Request, f *flight, a *attempts) (*http.Respo
 		}
 	}
 	if req.Body != nil && req.Body != http.NoBody {
-		f.upload.ReadCloser = req.Body
+		dropForbidden(req.Trailer)
+		f.upload.ReadCloser, f.upload.trailer = req.Body, req.Trailer
 		req.Body = &f.upload // req is this attempt's own
 	}
 	response, err := inner.RoundTrip(req)
