@@ -33,8 +33,10 @@ type BreakerStatus struct {
 	Panic bool `json:"panic,omitempty"`
 	// Alone is set while the other gateways do not agree that it is open.
 	Alone bool `json:"alone,omitempty"`
-	// Opens is how often it opened, Successes how many trial calls in a row
-	// went well in this opening.
+	// Opens is how often it has opened in the federation: by what the calls
+	// said, or when an operator set it back to auto after open, as trial calls
+	// decide then. Successes is how many of these in a row went well in this
+	// opening.
 	Opens     uint64 `json:"opens"`
 	Successes int    `json:"successes,omitempty"`
 	// Window is what the calls of the window said.
