@@ -4,14 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
-	"path"
 	"reflect"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
@@ -201,35 +197,4 @@ func (c NodeConfig) ValidateSettings() error {
 		}
 	}
 	return nil
-}
-
-// parseNodeURL reads where a node lives.
-func parseNodeURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("the url is not a URL") // its text may hold a password
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("the url needs the scheme http or https, as in http://%s", strings.TrimPrefix(u.Redacted(), "//"))
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("the url has no host")
-	case u.User != nil:
-		return nil, fmt.Errorf("the url must not hold a user or password; use credentials basic")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("the url must not have a query or fragment")
-	case strings.Contains(u.Host, "%") || strings.HasSuffix(u.Host, ":"):
-		return nil, fmt.Errorf("the url's host must be a name or an address, with a port or none")
-	case strings.ContainsFunc(u.Path, unicode.IsControl):
-		return nil, fmt.Errorf("the url's path has a control character")
-	case u.Path != "" && strings.TrimRight(path.Clean(u.Path), "/") != strings.TrimRight(u.Path, "/"):
-		return nil, fmt.Errorf("the url's path must be plain: no . or .. and no empty segment")
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return nil, fmt.Errorf("the url's port is not one from 1 to 65535")
-		}
-	}
-	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
-	return u, nil
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"slices"
-	"strings"
 )
 
 func taken(slug string) *NodeError {
@@ -49,17 +48,4 @@ func (r *Registration) owner() string {
 	}
 	sum := sha256.Sum256([]byte("proof\x00" + r.OwnerProof))
 	return hex.EncodeToString(sum[:])
-}
-
-// sameURL compares schemes and hosts without case (RFC 3986, section 6.2.2.1).
-func sameURL(a, b string) bool {
-	one, err := parseNodeURL(a)
-	if err != nil {
-		return false
-	}
-	two, err := parseNodeURL(b)
-	if err != nil {
-		return false
-	}
-	return one.Scheme == two.Scheme && strings.EqualFold(one.Host, two.Host) && one.EscapedPath() == two.EscapedPath()
 }

@@ -210,7 +210,7 @@ func (a *App) update(ctx context.Context, opened store.Store, slug string, chang
 	if err := a.permitted(slug, before.NodeConfig, after.NodeConfig, change, by); err != nil {
 		return nil, err
 	}
-	if after.URL != before.URL {
+	if after.URL != before.URL && !sameURL(after.URL, before.URL) {
 		if !fixed {
 			if err := a.heldElsewhere(ctx, opened, slug, CodeNodeFixed); err != nil {
 				return nil, err

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -72,7 +71,7 @@ type setting struct {
 // Caddyfile, which wins over the registry.
 var settings = []setting{
 	{"name", func(c *Settings) any { return c.Name }, func(i *Settings, f Settings) { i.Name = f.Name }},
-	{"url", func(c *Settings) any { return strings.TrimRight(c.URL, "/") }, func(i *Settings, f Settings) { i.URL = f.URL }},
+	{"url", func(c *Settings) any { return fleet.NormalizeURL(c.URL) }, func(i *Settings, f Settings) { i.URL = f.URL }},
 	{"type", func(c *Settings) any { return c.Type }, func(i *Settings, f Settings) { i.Type = f.Type }},
 	{"admin_state", func(c *Settings) any { return string(c.AdminState) }, func(i *Settings, f Settings) { i.AdminState = f.AdminState }},
 	{"weight", func(c *Settings) any { return c.Weight }, func(i *Settings, f Settings) { i.Weight = f.Weight }},

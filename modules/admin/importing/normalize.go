@@ -70,10 +70,11 @@ func Normalize(rows []Row, fix bool) Result {
 			continue
 		}
 		taken[slug] = row.Position
-		if other := urls[n.desired.Node.URL]; other != "" {
+		place := fleet.NormalizeURL(n.desired.Node.URL)
+		if other := urls[place]; other != "" {
 			r.Notes = append(r.Notes, Remark{Row: row.Position, Slug: slug, Field: "url", Reason: fmt.Sprintf("is also the url of %s: every search asks it twice", other)})
 		}
-		urls[n.desired.Node.URL] = slug
+		urls[place] = slug
 		slices.Sort(n.desired.Set)
 		r.Nodes = append(r.Nodes, n.desired)
 	}

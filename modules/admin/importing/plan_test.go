@@ -57,6 +57,26 @@ func TestAPlanShowsEveryFieldOldAndNew(t *testing.T) {
 	}
 }
 
+// TestAURLInAnotherSpellingIsNoChange: in a plan, and between two rows.
+func TestAURLInAnotherSpellingIsNoChange(t *testing.T) {
+	existing := []Existing{
+		{Node: settled(fleet.NodeConfig{Slug: "a", Name: "A", URL: "https://a.test/~x"})},
+		{Node: settled(fleet.NodeConfig{Slug: "b", Name: "B", URL: "https://b.test/x%2Fy"})},
+	}
+	result := normalizeText(t, `[
+		{"name":"A","url":"HTTPS://A.test:443/%7Ex/"},
+		{"name":"B","url":"https://b.test/x/y"},
+		{"name":"D","url":"https://a.test/~x"}
+	]`, false)
+	plan := Make(existing, result.Nodes, result.Invalid, defaults, false)
+	if !slices.Equal(plan.Unchanged, []string{"a"}) || len(plan.Update) != 1 || plan.Update[0].Slug != "b" {
+		t.Errorf("the plan is %s", asJSON(t, plan))
+	}
+	if len(result.Notes) != 1 || result.Notes[0].Slug != "d" || result.Notes[0].Field != "url" {
+		t.Errorf("noted: %s", asJSON(t, result.Notes))
+	}
+}
+
 func TestPruningAWholeFleetIsRefused(t *testing.T) {
 	existing := []Existing{{Node: settled(fleet.NodeConfig{Slug: "a", URL: "https://a.test"})}}
 	if err := Make(existing, nil, nil, defaults, true).Refusal(true); !errors.Is(err, ErrNothingToTry) {
