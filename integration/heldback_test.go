@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -25,31 +26,81 @@ func (b *heldBack) Read(p []byte) (int, error) {
 	return b.rest.Read(p)
 }
 
+// sendHeldBack sends a request whose body comes after first, and returns the
+// status of the answer.
+func (g gateway) sendHeldBack(method, path, credential, body string, first func()) int {
+	g.Helper()
+	request, err := http.NewRequest(method, g.url+path, &heldBack{first, bytes.NewBufferString(body)})
+	if err != nil {
+		g.Fatal(err)
+	}
+	request.ContentLength = int64(len(body))
+	request.Header = http.Header{"Authorization": {"Bearer " + credential}, "Content-Type": {"application/json"}, "Expect": {"100-continue"}}
+	transport := &http.Transport{ExpectContinueTimeout: 20 * time.Second}
+	defer transport.CloseIdleConnections()
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, response.Body)
+	return response.StatusCode
+}
+
+// TestNoSearchAfterTheRevocation: on neither face, and a node is asked nothing.
+func TestNoSearchAfterTheRevocation(t *testing.T) {
+	asked := make(chan string, 10)
+	there := node(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			asked <- r.URL.Path
+		}
+		answers(hits("a"))(w, r)
+	})
+	const search = "\nhandle %s {\nfederation_auth\nfederation_search\n}\n"
+	g := registryGateway(t, "node there "+there+" {\n dialect gateway\n}\n",
+		openNodes+fmt.Sprintf(search, "/v1/search")+fmt.Sprintf(search, "/api/ai-engine/search"))
+	app := fleet.Running("test")
+	access, _ := g.enrolled("Mill", node(t, answers(`{"status":"pass"}`)))
+	for _, path := range []string{"/v1/search", "/api/ai-engine/search"} {
+		key, id, err := app.NewClientKey(t.Context(), "reader", []string{"search"}, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, credential := range []string{key, access} {
+			if status := g.sendHeldBack("POST", path, credential, `{"query":"x","nodes":["there"]}`, func() {}); status != http.StatusOK {
+				t.Fatalf("%s with a body that takes its time: %d", path, status)
+			}
+		}
+		for len(asked) > 0 {
+			<-asked
+		}
+		if status := g.sendHeldBack("POST", path, key, `{"query":"x"}`, func() {
+			if err := app.DeleteAPIKey(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		}); status != http.StatusUnauthorized {
+			t.Errorf("%s with a key that was deleted: %d", path, status)
+		}
+	}
+	if status := g.sendHeldBack("POST", "/v1/search", access, `{"query":"x"}`, func() {
+		if _, err := app.SetAdminState(t.Context(), "mill", fleet.AdminDisabled); err != nil {
+			t.Error(err)
+		}
+	}); status != http.StatusUnauthorized {
+		t.Errorf("a node that was disabled: %d", status)
+	}
+	if len(asked) > 0 {
+		t.Errorf("a node was asked %s", <-asked)
+	}
+}
+
 // TestABodyAfterTheRevocation: a caller who is let in, and revoked before its
 // body comes, changes nothing any more.
 func TestABodyAfterTheRevocation(t *testing.T) {
 	g := registryGateway(t, "node boss http://127.0.0.1:9\n", openNodes)
 	app := fleet.Running("test")
 	access, _ := g.enrolled("Mill", node(t, answers(`{"status":"pass"}`)))
-	transport := &http.Transport{ExpectContinueTimeout: 20 * time.Second}
-	defer transport.CloseIdleConnections()
-	send := func(method, path, credential, body string, first func()) int {
-		t.Helper()
-		request, err := http.NewRequest(method, g.url+path, &heldBack{first, bytes.NewBufferString(body)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.ContentLength = int64(len(body))
-		request.Header = http.Header{"Authorization": {"Bearer " + credential}, "Content-Type": {"application/json"}, "Expect": {"100-continue"}}
-		response, err := transport.RoundTrip(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		_, _ = io.Copy(io.Discard, response.Body)
-		return response.StatusCode
-	}
-	if status := send("PATCH", "/v1/nodes/mill", access, `{"description":"before"}`, func() {}); status != 200 {
+	if status := g.sendHeldBack("PATCH", "/v1/nodes/mill", access, `{"description":"before"}`, func() {}); status != 200 {
 		t.Fatalf("a body that takes its time: %d", status)
 	}
 	operator := func() (key, id string) {
@@ -66,7 +117,7 @@ func TestABodyAfterTheRevocation(t *testing.T) {
 		{"POST", "/v1/nodes/mill/breaker", `{"force":"open"}`},
 	} {
 		key, id := operator()
-		status := send(c[0], c[1], key, c[2], func() {
+		status := g.sendHeldBack(c[0], c[1], key, c[2], func() {
 			if err := app.DeleteAPIKey(t.Context(), id); err != nil {
 				t.Error(err)
 			}
@@ -76,7 +127,7 @@ func TestABodyAfterTheRevocation(t *testing.T) {
 			t.Errorf("%s %s with a key that was deleted: %d", c[0], c[1], status)
 		}
 	}
-	status := send("PATCH", "/v1/nodes/mill", access, `{"description":"after"}`, func() {
+	status := g.sendHeldBack("PATCH", "/v1/nodes/mill", access, `{"description":"after"}`, func() {
 		if err := app.RevokeNode(t.Context(), "mill"); err != nil {
 			t.Error(err)
 		}

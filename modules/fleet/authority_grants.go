@@ -17,6 +17,7 @@ import (
 type grants struct {
 	byID     map[string]*apiKey // ours, by their public id
 	imported map[string]*apiKey // made by others, by their hash
+	others   map[string]bool    // the ids of those
 	tokens   map[string]bool    // revoked tokens, by their id
 	families map[string]bool    // revoked families of tokens
 	epochs   map[string]int64   // when nodes were last revoked, in seconds, by slug
@@ -73,7 +74,7 @@ func (t *authority) read(ctx context.Context, tokens store.Tokens) error {
 	}
 	t.app.shared.store.memory.note(revocations)
 	next := &grants{
-		byID: make(map[string]*apiKey, len(keys)), imported: make(map[string]*apiKey),
+		byID: make(map[string]*apiKey, len(keys)), imported: make(map[string]*apiKey), others: make(map[string]bool),
 		tokens: make(map[string]bool), families: make(map[string]bool), epochs: make(map[string]int64),
 	}
 	for _, stored := range keys {
@@ -84,7 +85,7 @@ func (t *authority) read(ctx context.Context, tokens store.Tokens) error {
 		}
 		slices.Sort(key.data.Capabilities)
 		if key.data.Imported {
-			next.imported[key.hash] = key
+			next.imported[key.hash], next.others[key.id] = key, true
 		} else {
 			next.byID[key.id] = key
 		}

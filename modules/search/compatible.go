@@ -32,6 +32,9 @@ func (h *Handler) serveCompatible(w http.ResponseWriter, r *http.Request) error 
 	}
 	req, refused := h.parseCompatible(r)
 	if refused == nil {
+		refused = h.standing(w, r)
+	}
+	if refused == nil {
 		var found *result
 		found, refused = h.search(r, req, trace)
 		countSearch(r, found, refused)

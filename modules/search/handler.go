@@ -168,6 +168,22 @@ func (h *Handler) search(r *http.Request, req *request, trace *fleet.Trace) (*re
 	return found, nil
 }
 
+// standing refuses a caller whose credential ended while the body came, which
+// can be long after it was let in. Who may search is not known here, so who
+// could must still be able to. It costs tens of nanoseconds.
+func (h *Handler) standing(w http.ResponseWriter, r *http.Request) *problem.Problem {
+	caller, capability := fleet.IdentityOf(r), ""
+	if caller.Has("search") {
+		capability = "search"
+	}
+	if caller == nil || h.fleet.Stands(caller, capability) {
+		return nil
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="federation", error="invalid_token"`)
+	return &problem.Problem{Status: http.StatusUnauthorized, Code: "invalid_token",
+		Detail: "the credential was revoked, or its node may act no more, since the request began"}
+}
+
 // via returns the federations this search has passed with this one's name
 // last, or refuses a search that has come round.
 func (h *Handler) via(r *http.Request) ([]string, *problem.Problem) {

@@ -22,8 +22,13 @@ func (h *Handler) serveNative(w http.ResponseWriter, r *http.Request) error {
 			Detail: "a search is a GET or a POST", TraceID: trace.ID}.Write(w, r)
 	}
 	req, bad := h.parseNative(r)
+	var p *problem.Problem
 	if bad != nil {
-		p := bad.problem()
+		p = bad.problem()
+	} else {
+		p = h.standing(w, r)
+	}
+	if p != nil {
 		countSearch(r, nil, p)
 		p.TraceID = trace.ID
 		return p.Write(w, r)
