@@ -28,7 +28,8 @@ type Registration struct {
 	// Capabilities is what the node can do. Default: search and actions.
 	Capabilities []string `json:"capabilities,omitempty"`
 	// Description, Domains, Keywords, DataTypes and Collections say what the
-	// node holds. Default: what it says when it is probed.
+	// node holds. Default: what it says when it is probed. What a node that
+	// registers again does not mention, Version and Metadata too, stays as it is.
 	Description string       `json:"description,omitempty"`
 	Domains     []string     `json:"domains,omitempty"`
 	Keywords    []string     `json:"keywords,omitempty"`
@@ -324,8 +325,7 @@ func (r *Registration) apply(record *nodeRecord, may []string, created, fixed bo
 	case proof != "" && (created || record.Owner != ""):
 		record.Owner = proof // to one that came by its URL alone, nobody adds a proof
 	}
-	record.Description, record.Domains, record.Keywords = r.Description, r.Domains, r.Keywords
-	record.DataTypes, record.Collections, record.Version, record.Metadata = r.DataTypes, r.Collections, r.Version, r.Metadata
+	r.describe(record)
 	if !fixed {
 		if err := record.Validate(); err != nil {
 			return invalidNode("", "%s", strings.TrimPrefix(err.Error(), "node \""+r.Slug+"\": "))

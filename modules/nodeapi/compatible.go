@@ -200,6 +200,9 @@ func (h *Handler) oldRegister(x *exchange) error {
 	if len(wrong) > 0 {
 		return x.unprocessable(wrong)
 	}
+	if node := h.fleet.Snapshot().Node(fleet.SlugOf(wish.Name)); wish.Version == "" && (node == nil || node.Version == "") {
+		wish.Version = "1.0.0" // of a node that comes back, what it said before stays
+	}
 	secret, as := h.enrollment(x)
 	if as != nil && !h.fleet.Stands(as, "") {
 		return x.unauthorizedNow()
@@ -239,7 +242,6 @@ func (h *Handler) oldRegister(x *exchange) error {
 // cannot give itself is left out, because such a client would not know why.
 func oldWish(fields map[string]json.RawMessage) (wish fleet.Registration, wrong map[string][]string) {
 	wrong = make(map[string][]string)
-	wish.Version = "1.0.0"
 	for name, target := range map[string]*string{"name": &wish.Name, "url": &wish.URL, "version": &wish.Version, "owner_proof": &wish.OwnerProof} {
 		value, fits := text(fields[name])
 		if !fits {
