@@ -46,6 +46,9 @@ type Delivery struct {
 type Alerts interface {
 	// State returns the state. Without one it is zero, and no error.
 	State(ctx context.Context) (AlertState, error)
+	// Revision returns the state's revision alone, 0 without a state. It costs
+	// the same however large the state is.
+	Revision(ctx context.Context) (uint64, error)
 	// Commit stores the state that follows the one of its revision, and adds
 	// deliveries at the end of their queues, in one step; [ErrConflict] when
 	// the state has another revision by now. It returns the state with its new

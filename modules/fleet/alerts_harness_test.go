@@ -112,6 +112,7 @@ type losable struct {
 	lost  atomic.Bool
 	own   bool                        // nobody shares it
 	other atomic.Pointer[store.Store] // that came back in its place
+	read  atomic.Int64                // how often all of the alerts' state was
 }
 
 func (l *losable) now() store.Store {
@@ -148,6 +149,11 @@ func (e losableEvents) Append(ctx context.Context, event store.Event) (store.Eve
 type losableAlerts struct {
 	store.Alerts
 	l *losable
+}
+
+func (a losableAlerts) State(ctx context.Context) (store.AlertState, error) {
+	a.l.read.Add(1)
+	return a.Alerts.State(ctx)
 }
 
 func (a losableAlerts) Claim(ctx context.Context, webhook string, ttl time.Duration) (store.Delivery, error) {

@@ -260,15 +260,20 @@ func (p *alertPlanner) load(ctx context.Context, begins bool) error {
 }
 
 // read reads the state. Where there is none, one begins if begins is set, else
-// it is not known.
+// it is not known. Most of the time it is the one that is known already, so its
+// revision is looked at first.
 func (p *alertPlanner) read(ctx context.Context, begins bool) error {
+	if p.state != nil {
+		revision, err := p.store.Alerts().Revision(ctx)
+		if err != nil || revision != 0 && revision == p.revision {
+			return err
+		}
+	}
 	stored, err := p.store.Alerts().State(ctx)
 	if err != nil {
 		return err
 	}
 	switch {
-	case stored.Revision != 0 && p.state != nil && stored.Revision == p.revision:
-		return nil
 	case stored.Revision != 0:
 		read := new(alert.State)
 		if err := json.Unmarshal(stored.Data, read); err != nil {

@@ -331,3 +331,35 @@ func TestAStuckQueueShowsOnEveryGateway(t *testing.T) {
 		}
 	})
 }
+
+// TestAFollowerReadsTheStateWhenItChanged: it knows each state two ticks
+// later, and reads none twice.
+func TestAFollowerReadsTheStateWhenItChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newAlertRoom(t)
+		leader, stop := r.gateway(nil, hook("one"))
+		defer stop()
+		time.Sleep(2 * time.Second)
+		follower, stopped := r.gateway(nil, hook("one"))
+		defer stopped()
+		time.Sleep(time.Minute) // it is noted by then
+		before := r.store.read.Load()
+		time.Sleep(time.Minute)
+		if n := r.store.read.Load() - before; n != 0 {
+			t.Errorf("a state that stood was read %d times", n)
+		}
+		leader.Emit("node_down", "a", reason)
+		time.Sleep(2*alertTick + 500*time.Millisecond)
+		if firing := follower.AlertStatus().Firing; firing != 1 {
+			t.Errorf("the follower knows of %d alerts", firing)
+		}
+		time.Sleep(time.Minute)
+		state, err := r.store.Store.Alerts().State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := r.store.read.Load() - before; n == 0 || n > int64(state.Revision) {
+			t.Errorf("%d states were read %d times", state.Revision, n)
+		}
+	})
+}

@@ -35,6 +35,15 @@ func (a alerts) State(ctx context.Context) (state store.AlertState, err error) {
 	return state, err
 }
 
+func (a alerts) Revision(ctx context.Context) (uint64, error) {
+	var state struct{ Revision uint64 }
+	err := a.view(ctx, "reading the revision of the alerts", func(tx Tx) error {
+		_, err := get(tx, bucketAlerts, alertStateKey, &state)
+		return err
+	})
+	return state.Revision, err
+}
+
 func (a alerts) Commit(ctx context.Context, state store.AlertState, deliveries []store.Delivery) (store.AlertState, int, error) {
 	dropped := 0
 	err := a.update(ctx, "storing the alerts", func(tx Tx) error {

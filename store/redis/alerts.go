@@ -2,9 +2,12 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/caddy-federation/caddy-federation/store"
 )
@@ -22,6 +25,20 @@ func (a alerts) State(ctx context.Context) (store.AlertState, error) {
 		return store.AlertState{}, err
 	}
 	return store.AlertState{Revision: uint64(r.number(0)), Data: []byte(r.text(1))}, nil
+}
+
+func (a alerts) Revision(ctx context.Context) (uint64, error) {
+	const what = "reading the revision of the alerts"
+	if err := a.usable(ctx); err != nil {
+		return 0, fmt.Errorf("%s: %w", what, err)
+	}
+	bounded, cancel := bound(ctx, a.settings.Timeout)
+	defer cancel()
+	revision, err := a.command(bounded, "hget", a.at(":state"), "revision").Uint64()
+	if err != nil && !errors.Is(err, goredis.Nil) {
+		return 0, fmt.Errorf("%s: %w", what, bounded.plain(ctx, err))
+	}
+	return revision, nil
 }
 
 func (a alerts) Commit(ctx context.Context, state store.AlertState, deliveries []store.Delivery) (store.AlertState, int, error) {

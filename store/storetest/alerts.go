@@ -15,6 +15,13 @@ func alertState(t *testing.T, b Backend) {
 	if state := must[store.AlertState](t)(a.State(ctx)); state.Revision != 0 || len(state.Data) != 0 {
 		t.Fatalf("an empty store has %+v", state)
 	}
+	revised := func(expected uint64) {
+		t.Helper()
+		if revision := must[uint64](t)(a.Revision(ctx)); revision != expected {
+			t.Fatalf("the revision is %d, expected %d", revision, expected)
+		}
+	}
+	revised(0)
 	// thirty gateways see one thing: it is told of once
 	if won := together(t, 30, store.ErrConflict, func(i int) error {
 		state := store.AlertState{Data: fmt.Append(nil, `{"n":`, i, `}`)}
@@ -27,6 +34,7 @@ func alertState(t *testing.T, b Backend) {
 	if state.Revision != 1 {
 		t.Fatalf("state is %+v", state)
 	}
+	revised(1)
 	if n := must[int](t)(a.Pending(ctx, "w")); n != 1 {
 		t.Fatalf("%d deliveries wait", n)
 	}
@@ -40,6 +48,7 @@ func alertState(t *testing.T, b Backend) {
 	if again := must[store.AlertState](t)(a.State(ctx)); again.Revision != 2 || string(again.Data) != "{}" {
 		t.Fatalf("a refused commit left %+v", again)
 	}
+	revised(2)
 }
 
 func enqueue(t *testing.T, s store.Store, webhook string, keys ...string) (dropped int) {
