@@ -89,8 +89,8 @@ const budgetPrefix = "budget/"
 // Spend takes one call to a path of the node from its budget, or returns a
 // [*RefusalError] that says when the next one fits. All gateways of a store
 // spend one budget; while the store is lost each has its share. The path is
-// what stands behind the node's URL, without what is behind a question mark. It asks the store when what
-// this gateway has leased does not do, until ctx ends.
+// what stands behind the node's URL, without what is behind a question mark. It
+// asks the store when what this gateway has leased does not do, until ctx ends.
 func (n *Node) Spend(ctx context.Context, path string) error {
 	budget := n.allowance.current()
 	if budget == nil {

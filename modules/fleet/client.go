@@ -123,7 +123,7 @@ func (a *App) call(ctx context.Context, node *Node, kind string, work func(conte
 	result.Status = call.Status
 	ticket.Done(result)
 	if result.bad() && ticket.gate == nil { // of a probe, which has no ticket
-		node.gate.member.history.fail(call.Outcome, result.Reason, start.Add(call.Took))
+		node.gate.member.history.fail(call.Outcome, result.Reason, start.Add(call.Took), true)
 	}
 	if kind == kindCheck && call.Err == nil {
 		return call // the log is of what was asked for, and of what went wrong

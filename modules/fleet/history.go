@@ -76,6 +76,7 @@ type lastError struct {
 	at      time.Time
 	outcome Outcome
 	reason  string
+	check   bool
 }
 
 // Of a busy node a share of the latencies is enough for its quantiles.
@@ -132,15 +133,15 @@ func (h *history) sketch(number int64) *ddsketch.DDSketch {
 func (h *history) note(r *Result, ended time.Duration) {
 	h.add(r.Outcome, r.Latency, ended)
 	if r.Reason != "" {
-		h.fail(r.Outcome, r.Reason, epoch.Add(ended))
+		h.fail(r.Outcome, r.Reason, epoch.Add(ended), false)
 	}
 }
 
-// fail notes why a call failed, in words.
-func (h *history) fail(outcome Outcome, reason string, at time.Time) {
+// fail notes why a call failed, in words. check: it was a health check or a ping.
+func (h *history) fail(outcome Outcome, reason string, at time.Time, check bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.last = lastError{at, outcome, reason}
+	h.last = lastError{at, outcome, reason, check}
 }
 
 // Recent is what the last hour of calls to a node says of it.
@@ -155,7 +156,8 @@ type Recent struct {
 	RequestsPerSecond float64 `json:"requests_per_second"`
 	// Latency is how long the calls that succeeded took; null without one.
 	Latency *Quantiles `json:"latency"`
-	// LastError is the last call that failed, whenever that was; null without one.
+	// LastError is the last call or health check that failed, whenever that
+	// was; null without one.
 	LastError *CallError `json:"last_error"`
 }
 
@@ -171,6 +173,8 @@ type CallError struct {
 	At      time.Time `json:"at"`
 	Outcome Outcome   `json:"outcome"`
 	Reason  string    `json:"reason"`
+	// Check is true when it was a health check or a ping, and no request.
+	Check bool `json:"check"`
 }
 
 // recent sums up several histories at a time since [epoch].
@@ -227,7 +231,7 @@ func (h *history) lastError() *CallError {
 	if h.last.at.IsZero() {
 		return nil
 	}
-	return &CallError{At: h.last.at.UTC().Truncate(time.Millisecond), Outcome: h.last.outcome, Reason: h.last.reason}
+	return &CallError{At: h.last.at.UTC().Truncate(time.Millisecond), Outcome: h.last.outcome, Reason: h.last.reason, Check: h.last.check}
 }
 
 // rounded keeps two decimals of a number of milliseconds.

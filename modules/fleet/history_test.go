@@ -78,9 +78,9 @@ func TestManyAddAtOnce(t *testing.T) {
 func TestTheLatestErrorIsTold(t *testing.T) {
 	a, b := new(history), new(history)
 	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	a.fail(OutcomeHard, "the node refused the connection", at)
-	b.fail(OutcomeSoft, "the node answered HTTP 500", at.Add(time.Second))
-	if e := recent(0, a, b).LastError; e == nil || e.Outcome != OutcomeSoft || e.Reason != "the node answered HTTP 500" || !e.At.Equal(at.Add(time.Second)) {
+	a.fail(OutcomeHard, "the node refused the connection", at, false)
+	b.fail(OutcomeSoft, "the node answered HTTP 500", at.Add(time.Second), true)
+	if e := recent(0, a, b).LastError; e == nil || e.Outcome != OutcomeSoft || e.Reason != "the node answered HTTP 500" || !e.Check || !e.At.Equal(at.Add(time.Second)) {
 		t.Errorf("the last error is %+v", e)
 	}
 }
@@ -90,5 +90,21 @@ func BenchmarkHistory(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		h.add(OutcomeOK, time.Duration(i%1000)*time.Microsecond, time.Hour+time.Duration(i)*time.Microsecond)
+	}
+}
+
+// TestTheLastErrorSaysWhatFailed: a request or a check of the gateway's own.
+func TestTheLastErrorSaysWhatFailed(t *testing.T) {
+	f := run(t, "node shop http://127.0.0.1:1 {\ndialect gateway\n}")
+	shop := f.node("shop")
+	f.app.Ping(t.Context(), shop)
+	if e := shop.Recent().LastError; e == nil || !e.Check {
+		t.Errorf("after a ping the last error is %+v", e)
+	}
+	if _, call := f.app.Search(t.Context(), shop, &SearchQuery{Text: "x", Limit: 1}); call.Err == nil {
+		t.Fatal("the node answered")
+	}
+	if e := shop.Recent().LastError; e == nil || e.Check {
+		t.Errorf("after a request the last error is %+v", e)
 	}
 }

@@ -182,7 +182,11 @@ func lastError(e *fleet.CallError) string {
 	if e == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s (%s) at %s", e.Reason, e.Outcome, e.At.UTC().Format(time.RFC3339))
+	of := "a request"
+	if e.Check {
+		of = "a health check"
+	}
+	return fmt.Sprintf("%s (%s, %s) at %s", e.Reason, e.Outcome, of, e.At.UTC().Format(time.RFC3339))
 }
 
 // breakerInWords is empty for one that lets everything through.

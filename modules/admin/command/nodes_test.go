@@ -21,7 +21,8 @@ func TestWhatIsKnownOfANodeInWords(t *testing.T) {
 		"97.5% of 40 calls ok, p50 1.0 ms, p95 2.5 ms, p99 3.0 ms": lastHour(fleet.Recent{
 			SuccessRate: &rate, Calls: 40, Latency: &fleet.Quantiles{P50: 1, P95: 2.5, P99: 3},
 		}),
-		"the node refused the connection (hard) at 2026-11-25T08:00:00Z": lastError(&fleet.CallError{At: at, Outcome: fleet.OutcomeHard, Reason: "the node refused the connection"}),
+		"the node refused the connection (hard, a health check) at 2026-11-25T08:00:00Z": lastError(&fleet.CallError{At: at, Outcome: fleet.OutcomeHard, Reason: "the node refused the connection", Check: true}),
+		"the node refused the connection (hard, a request) at 2026-11-25T08:00:00Z":      lastError(&fleet.CallError{At: at, Outcome: fleet.OutcomeHard, Reason: "the node refused the connection"}),
 	} {
 		if got != want {
 			t.Errorf("%q, expected %q", got, want)
