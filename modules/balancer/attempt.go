@@ -35,6 +35,10 @@ type attempts struct {
 	one     [1]*reverseproxy.Upstream
 	node    [1]*target
 
+	// first is the first attempt's flight, which most requests have only one of.
+	first  flight
+	flying bool
+
 	trial *trial
 	// last is the target that the request goes to although its breaker is open.
 	last *policy.Meter
@@ -72,6 +76,15 @@ func beginAttempts(r *http.Request) *attempts {
 		vars[attemptsVar] = a
 	}
 	return a
+}
+
+// flight returns what the next attempt is to be accounted for with.
+func (a *attempts) flight() *flight {
+	if a == nil || a.flying { // what is left of an earlier one may still be read
+		return new(flight)
+	}
+	a.flying = true
+	return &a.first
 }
 
 // avoid keeps the request's next attempt from an upstream that failed.
@@ -116,12 +129,11 @@ func (a *attempts) spend(t *target, r *http.Request) bool {
 		return true
 	}
 	err := t.node.Spend(r.Context(), r.URL.Path)
-	var refusal *fleet.RefusalError
-	switch {
-	case err == nil:
+	if err == nil {
 		a.paid = t.meter
 		return true
-	case !errors.As(err, &refusal):
+	}
+	if refusal := (*fleet.RefusalError)(nil); !errors.As(err, &refusal) {
 		return true // the caller left: whoever sends the request finds out too
 	}
 	if a.trial != nil && a.trial.target == t {

@@ -153,7 +153,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, caddyhttp.Error(http.StatusServiceUnavailable, reverseproxy.NewDialError(err))
 		}
 	}
-	f := &flight{ctx: ctx, target: to, ticket: ticket, start: start}
+	f := a.flight()
+	f.ctx, f.target, f.ticket, f.start = ctx, to, ticket, start
 	a.goOn()
 	response, err := t.send(req, f, a)
 	if err != nil {

@@ -56,13 +56,18 @@ func (t Ticket) Answered(r Result, signed bool) Answer {
 	case t.era == nil:
 	case t.trial != nil && a.well && r.Status != http.StatusSwitchingProtocols:
 		a.trial = t.trial
-		passed := a
-		t.trial.settle = time.AfterFunc(trialAnswer, func() { passed.decide(r) })
+		a.settleLater(r)
 	default:
 		r.begun = a.well
 		a.judge(t.trial, r)
 	}
 	return a
+}
+
+// settleLater has the trial go well unless its answer ends or breaks off before.
+// It takes copies: what a closure refers to is allocated for every call.
+func (a Answer) settleLater(r Result) {
+	a.trial.settle = time.AfterFunc(trialAnswer, func() { a.decide(r) })
 }
 
 // OfCaller tells whether a refusal is about the caller of a proxied request and
