@@ -97,7 +97,7 @@ func TestNoSearchAfterTheRevocation(t *testing.T) {
 // TestABodyAfterTheRevocation: a caller who is let in, and revoked before its
 // body comes, changes nothing any more.
 func TestABodyAfterTheRevocation(t *testing.T) {
-	g := registryGateway(t, "node boss http://127.0.0.1:9\n", openNodes)
+	g := registryGateway(t, "node boss http://127.0.0.1:9\n", openNodes+"\nhandle /held/* {\nfederation_auth\nfederation_nodes {\ncompat laravel\n}\n}\n")
 	app := fleet.Running("test")
 	access, _ := g.enrolled("Mill", node(t, answers(`{"status":"pass"}`)))
 	if status := g.sendHeldBack("PATCH", "/v1/nodes/mill", access, `{"description":"before"}`, func() {}); status != 200 {
@@ -105,7 +105,7 @@ func TestABodyAfterTheRevocation(t *testing.T) {
 	}
 	operator := func() (key, id string) {
 		t.Helper()
-		key, id, err := app.NewClientKey(t.Context(), "ops", []string{"nodes:write", "tokens"}, time.Time{})
+		key, id, err := app.NewClientKey(t.Context(), "ops", []string{"nodes:write", "tokens", "actions"}, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,17 +114,22 @@ func TestABodyAfterTheRevocation(t *testing.T) {
 	for _, c := range [][3]string{
 		{"PATCH", "/v1/nodes/mill", `{"admin_state":"disabled","description":"after"}`},
 		{"POST", "/v1/nodes", `{"name":"Ghost","url":"http://127.0.0.1:9"}`},
+		{"POST", "/held/v1/nodes", `{"name":"Ghost","url":"http://127.0.0.1:9"}`},
+		{"POST", "/held/api/ai-engine/register", `{"name":"Ghost","url":"http://127.0.0.1:9"}`},
+		{"POST", "/held/api/ai-engine/actions", `{"action":"sync","node":"boss"}`},
 		{"POST", "/v1/nodes/mill/breaker", `{"force":"open"}`},
 	} {
 		key, id := operator()
+		letIn := false
 		status := g.sendHeldBack(c[0], c[1], key, c[2], func() {
+			letIn = true
 			if err := app.DeleteAPIKey(t.Context(), id); err != nil {
 				t.Error(err)
 			}
 		})
 		// who registers is asked when the body has come, and has no secret then
-		if status != http.StatusUnauthorized && (c[1] != "/v1/nodes" || status != http.StatusForbidden) {
-			t.Errorf("%s %s with a key that was deleted: %d", c[0], c[1], status)
+		if !letIn || status != http.StatusUnauthorized && (c[1] != "/v1/nodes" || status != http.StatusForbidden) {
+			t.Errorf("%s %s with a key that was deleted: %d, let in before: %v", c[0], c[1], status, letIn)
 		}
 	}
 	status := g.sendHeldBack("PATCH", "/v1/nodes/mill", access, `{"description":"after"}`, func() {

@@ -163,6 +163,21 @@ func (g gateway) issued(slug string) string {
 	return pair.AccessToken
 }
 
+// TestANodeComesBackByItsTokenBesideTheSecret: where the enrollment secret is
+// the bearer, the node's own token is in X-Node-Token.
+func TestANodeComesBackByItsTokenBesideTheSecret(t *testing.T) {
+	g := registryGateway(t, "", openNodes)
+	body := fmt.Sprintf(`{"name":"Mill","url":%q`, node(t, answers(`{"status":"pass"}`)))
+	first := g.expects(201, g.call("POST", "/v1/nodes", body+`,"owner_proof":"a proof that is long enough"}`, "X-Enrollment-Secret", enrollSecret))
+	for _, path := range []string{"/v1/nodes", "/api/ai-engine/register"} {
+		g.expects(409, g.call("POST", path, body+"}", "Authorization", "Bearer "+enrollSecret))
+		again := g.expects(200, g.call("POST", path, body+"}", "Authorization", "Bearer "+enrollSecret, "X-Node-Token", first.text("tokens", "access_token")))
+		if again.text("node", "id") != first.text("node", "id") {
+			t.Errorf("%s: it was %s and is %s", path, first.raw, again.raw)
+		}
+	}
+}
+
 func TestTheLifeOfANode(t *testing.T) {
 	g := registryGateway(t, "", openNodes)
 	url := node(t, answers(`{"status":"pass"}`))

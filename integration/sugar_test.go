@@ -107,6 +107,21 @@ func TestOldTokensAreForTheOldFacesOnly(t *testing.T) {
 	bearer := []string{"Authorization", "Bearer " + old}
 	g.expects(200, g.call("GET", "/api/ai-engine/status", "", bearer...))
 	g.expects(401, g.call("GET", "/v1/nodes", "", bearer...))
+	// with one, a node that registered is known where it speaks as it did
+	first := g.expects(201, g.call("POST", "/v1/nodes", fmt.Sprintf(`{"name":"Mill","url":%q,"owner_proof":"a proof that is long enough"}`, shop), "X-Enrollment-Secret", enrollSecret))
+	mill, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": "http://another.fleet.test", "sub": fleet.Running("test").Snapshot().Node("mill").ID, "node_slug": "mill",
+		"exp": time.Now().Add(time.Minute).Unix(), "capabilities": []string{"search"}, "type": "child",
+	}).SignedString([]byte(fleetSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, status := range map[string]int{"/api/ai-engine/register": 200, "/v1/nodes": 409} {
+		r := g.expects(status, g.call("POST", path, fmt.Sprintf(`{"name":"Mill","url":%q}`, shop), "X-Enrollment-Secret", enrollSecret, "X-Node-Token", mill))
+		if status == 200 && r.text("node", "id") != first.text("node", "id") {
+			t.Errorf("it was %s and is %s", first.raw, r.raw)
+		}
+	}
 	if r := g.call("POST", "/v1/nodes", `{"name":"inner","url":"http://127.0.0.1:9"}`, bearer...); r.status != 401 && r.status != 403 {
 		t.Errorf("an old token added a node: %d %s", r.status, r.raw)
 	}

@@ -123,6 +123,7 @@ func TestCommentsOfADumpHideNoRow(t *testing.T) {
 		"of MySQL":            "/*!40101 SET NAMES utf8 */;\n" + row("a") + "\n#> x\n" + row("b"),
 		"in one of SQLite":    "PRAGMA foreign_keys=OFF;\n" + row("a") + "\n# it's\n" + row("b"),
 		"operator":            "CREATE VIEW v AS SELECT a #>> '{b}' FROM c;\n" + row("a") + "\n" + row("b"),
+		"operator without":    "CREATE VIEW v AS SELECT a #- '{b' FROM c; " + row("a") + "\n" + row("b"),
 		"operator of dumps":   "-- PostgreSQL database dump\nCREATE VIEW v AS SELECT a # 1 FROM c; " + row("a") + "\n" + row("b"),
 		"the other two kinds": row("a") + "\n-- it's\n/* it's */" + row("b"),
 	} {
