@@ -282,6 +282,7 @@ func (h *alertHook) post(ctx context.Context, key string, body []byte) AlertAtte
 		a.Error, a.cause = "the webhook's url cannot be used", errors.New("it is malformed") // the error quotes it
 		return a
 	}
+	request.GetBody = nil // else net/http replays it by itself, for its Idempotency-Key, when a kept connection ends
 	timestamp, signature := alert.Sign(h.secret, start, body)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "caddy-federation/"+version())
