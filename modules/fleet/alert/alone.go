@@ -7,6 +7,11 @@ import "time"
 // were last heard of (nil: nothing), as far as it is this gateway's: what waited
 // to be told waits anew, unless it is over, and what was told is repeated.
 //
+// The loss of the store that this gateway told before and whose end was not
+// told goes on: nothing new is told of it when the end was held back, see
+// [State.Due]. Where other gateways may tell the end just now, it is told once
+// more as repeated.
+//
 // A lone gateway tells no end. It cannot know whether others still see what it
 // sees no more, nor what waits for a webhook in the store: an end could arrive
 // before its beginning. Ends are told when the store is back, see [State.Adopt].
@@ -18,11 +23,12 @@ func Lone(known *State, outage string, group time.Duration, mine func(*Alert) (m
 	s.Ticked = known.Ticked
 	for key, a := range known.Alerts {
 		mine, over := mine(a)
-		if a.Kind == StoreDown || !mine {
+		if !mine || a.Kind == StoreDown && a.Told.IsZero() {
 			continue
 		}
 		copied := *a
 		copied.Alone, copied.carried = false, true
+		copied.again = a.Kind == StoreDown && !a.Ended.IsZero() && !known.holds(a) && !known.sole(a.Gateway)
 		s.Alerts[key] = &copied
 		switch {
 		case !a.Told.IsZero():
@@ -41,10 +47,7 @@ func Lone(known *State, outage string, group time.Duration, mine func(*Alert) (m
 // [State.Gateways] when it lost its store, so that what it carried and is not
 // there any more has been told to be over.
 func (s *State) Adopt(lone *State, gateway string, known bool, now time.Time) {
-	sole := true
-	for id := range s.Gateways {
-		sole = sole && id == gateway
-	}
+	sole := s.sole(gateway)
 	s.Unfollowed += lone.Unfollowed
 	if lone.Ticked.After(s.Ticked) {
 		s.Ticked = lone.Ticked
@@ -73,10 +76,23 @@ func (s *State) Adopt(lone *State, gateway string, known bool, now time.Time) {
 			case a.Ended.IsZero() && !carried:
 				stands.Ended = time.Time{} // another gateway saw it end, and it goes on here
 			case !a.Ended.IsZero() && (sole || !a.Kind.ofNode()):
-				s.End(key, a.Ended, now)
+				if !s.End(key, a.Ended, now) && a.Ended.After(stands.Ended) { // it went on before its end was told
+					stands.Ended, s.Window = a.Ended, time.Time{}
+					s.wait(now)
+				}
 			}
 		}
 	}
+}
+
+// sole tells whether no other gateway looks after alerts.
+func (s *State) sole(gateway string) bool {
+	for id := range s.Gateways {
+		if id != gateway {
+			return false
+		}
+	}
+	return true
 }
 
 // Try notes that a message of a lone gateway is sent: from then on nobody knows

@@ -63,8 +63,9 @@ type Alert struct {
 	Gone bool `json:"gone,omitempty"`
 
 	// Of a lone gateway, see [Lone]: all gateways know of it; a message with it
-	// was tried; and that was taken back, see [State.Withdraw].
-	carried, tried, withdrawn bool
+	// was tried; that was taken back, see [State.Withdraw]; and it is told as
+	// repeated when it goes on.
+	carried, tried, withdrawn, again bool
 }
 
 // Key is the same for all that is told of one thing that is wrong.
@@ -221,7 +222,7 @@ func (s *State) begin(a Alert, now time.Time) bool {
 		if stands.withdrawn {
 			stands.Told, stands.withdrawn = time.Time{}, false
 		}
-		if stands.Told.IsZero() {
+		if stands.Told.IsZero() || stands.again {
 			s.wait(now)
 		}
 		return true
@@ -297,7 +298,7 @@ func (r Route) wants(a *Alert) bool {
 // Due returns the messages that are due, notes that they are told, and tells
 // whether that is something to remember.
 func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bool) {
-	var changed []*Alert
+	var changed []Notice
 	for key, a := range s.Alerts {
 		if a.Kind.once() && !a.Told.IsZero() && now.Sub(a.Told) >= OnceFor {
 			delete(s.Alerts, key)
@@ -307,6 +308,7 @@ func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bo
 	if !s.Window.IsZero() && !now.Before(s.Window) {
 		s.Window, noted = time.Time{}, true
 		for key, a := range s.Alerts {
+			repeated := false
 			switch {
 			case !a.Ended.IsZero() && s.holds(a):
 				if s.Outage == "" {
@@ -315,20 +317,22 @@ func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bo
 				continue
 			case !a.Ended.IsZero():
 				delete(s.Alerts, key)
+			case a.again:
+				repeated, a.again, a.Alone = true, false, true
 			case !a.Told.IsZero():
 				continue
 			default:
 				a.Told, a.Alone = now, s.Outage != ""
 			}
-			changed = append(changed, a)
+			changed = append(changed, Notice{*a, repeated})
 		}
 		unfollowed, s.Unfollowed = s.Unfollowed, 0
 	}
 	for i, route := range routes {
 		var notices []Notice
 		for _, a := range changed {
-			if route.wants(a) {
-				notices = append(notices, Notice{Alert: *a})
+			if route.wants(&a.Alert) {
+				notices = append(notices, a)
 			}
 		}
 		for _, a := range s.Alerts {
