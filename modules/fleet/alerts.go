@@ -47,6 +47,7 @@ type alertQueue struct {
 	waiting []ownDelivery
 	sending bool      // the first of them, just now
 	until   time.Time // nothing is sent before, from here or from the store
+	asked   time.Time // until when the webhook itself asked this gateway for that, on the clock of the store
 	retries int       // attempts that were to be made again, since one that was not
 	stored  int       // how many wait in the store
 	since   time.Time // when messages began to wait; zero: none does

@@ -37,6 +37,7 @@ type alertPlanner struct {
 	store   store.Store
 	routes  []alert.Route
 	senders []*alertSender
+	heard   chan struct{} // a sender has, that a webhook asks for a pause
 	// leads is whether this gateway looks after the alerts of all.
 	leads   atomic.Bool
 	renewed time.Time
@@ -54,11 +55,11 @@ func (a *App) startAlerts(background context.Context, opened store.Store) {
 	if len(a.alertHooks) == 0 {
 		return
 	}
-	p := &alertPlanner{app: a, home: a.shared.alerting, store: opened}
+	p := &alertPlanner{app: a, home: a.shared.alerting, store: opened, heard: make(chan struct{}, 1)}
 	for _, hook := range a.alertHooks {
 		p.routes = append(p.routes, hook.route)
 		p.senders = append(p.senders, &alertSender{
-			app: a, home: p.home, hook: hook, alerts: opened.Alerts(), leads: &p.leads, wake: make(chan struct{}, 1),
+			app: a, home: p.home, hook: hook, alerts: opened.Alerts(), leads: &p.leads, wake: make(chan struct{}, 1), heard: p.heard,
 		})
 	}
 	a.running.Go(func() { p.run(background) })
@@ -96,6 +97,7 @@ func (p *alertPlanner) run(ctx context.Context) {
 			return
 		case <-ticker.C: // soon enough: what happens is grouped for longer
 		case <-p.home.inbox.wake:
+		case <-p.heard:
 		case <-time.After(p.grouped(p.app.shared.circuits.now())):
 		}
 	}
@@ -209,6 +211,7 @@ func (p *alertPlanner) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	changed = work.Pause(p.asked(), now) || changed
 	if look {
 		for key, at := range work.Alerts {
 			if p.app.alertOver(*at, now, alertOverAfter) {
@@ -324,6 +327,7 @@ func (p *alertPlanner) remember(state *alert.State, revision uint64) {
 	p.home.mu.Lock()
 	defer p.home.mu.Unlock()
 	p.home.shared = state.Clone()
+	p.heed(state)
 }
 
 func (p *alertPlanner) count(ctx context.Context, hook *alertHook) error {

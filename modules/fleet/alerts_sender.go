@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +41,8 @@ type alertSender struct {
 	alerts  store.Alerts
 	leads   *atomic.Bool
 	wake    chan struct{}
-	failing bool // the store
+	heard   chan<- struct{} // that the webhook asked for a pause
+	failing bool            // the store
 }
 
 func (s *alertSender) nudge() {
@@ -142,35 +142,6 @@ func (s *alertSender) sendStored(ctx context.Context) bool {
 	return err == nil
 }
 
-// asked is for how long the webhook has asked not to be called, when it did so
-// of a gateway that had no store and has handed that over with its messages.
-func (s *alertSender) asked(ctx context.Context) (wait time.Duration, err error) {
-	bounded, cancel := context.WithTimeout(ctx, alertSettleTime)
-	defer cancel()
-	stored, err := s.alerts.State(bounded)
-	if err != nil || stored.Revision == 0 {
-		return 0, err
-	}
-	var state struct {
-		Pauses map[string]time.Time `json:"pauses"`
-	}
-	_ = json.Unmarshal(stored.Data, &state) // what cannot be read is begun anew elsewhere
-	wait = min(max(state.Pauses[s.hook.id].Sub(s.app.shared.circuits.now()), 0), alert.MaxRetryAfter)
-	s.record(func(q *alertQueue) {
-		if until := time.Now().Add(wait); wait > 0 && until.After(q.until) {
-			q.until = until
-		}
-	})
-	return wait, nil
-}
-
-// paused tells whether the webhook is not to be called now.
-func (s *alertSender) paused() bool {
-	s.home.mu.Lock()
-	defer s.home.mu.Unlock()
-	return s.home.queue(s.hook.id).until.After(time.Now())
-}
-
 // note logs once when the store does not hand messages out, and once when it
 // does again. The claim of a message that it could not be told of lapses.
 func (s *alertSender) note(ctx context.Context, err error) {
@@ -225,7 +196,16 @@ func (s *alertSender) try(ctx context.Context, d store.Delivery, now time.Time) 
 		q.retries++ // the webhook fails, whichever message it was that was tried
 		wait = alert.Wait(max(d.Attempts, q.retries), result.retryAfter, rand.Float64())
 		q.until = time.Now().Add(wait)
+		if result.retryAfter > 0 {
+			q.asked = s.app.shared.circuits.now().Add(wait)
+		}
 	})
+	if result.retryAfter > 0 {
+		select {
+		case s.heard <- struct{}{}:
+		default:
+		}
+	}
 	over = verdict == alert.Refused || now.Add(wait).Sub(d.Created) >= alert.GiveUpAfter
 	fields = append(fields, zap.String("reason", result.Error), zap.NamedError("cause", result.cause))
 	s.record(func(q *alertQueue) {

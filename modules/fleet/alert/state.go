@@ -105,7 +105,8 @@ type State struct {
 	// Gateways are those that look after alerts, by their ids.
 	Gateways map[string]*Gateway `json:"gateways,omitempty"`
 	// Pauses are until when webhooks, by their ids, are not to be called, as
-	// they asked of gateways that had no store. Some may be over.
+	// they asked of any gateway, or as gateways that had no store wait for them
+	// since they fail. Some may be over.
 	Pauses map[string]time.Time `json:"pauses,omitempty"`
 	// Outage names the loss of the store in which a gateway tells alone; empty
 	// for what all gateways know. See [Lone].
@@ -129,18 +130,20 @@ func (s *State) Clone() *State {
 	return &c
 }
 
-// Pause notes that webhooks are not to be called until then, and forgets the
-// pauses that are over.
-func (s *State) Pause(until map[string]time.Time, now time.Time) {
+// Pause notes that webhooks are not to be called until then, forgets the pauses
+// that are over, and tells whether any is longer by that.
+func (s *State) Pause(until map[string]time.Time, now time.Time) (longer bool) {
 	for id, at := range until {
 		if s.Pauses == nil {
 			s.Pauses = make(map[string]time.Time)
 		}
 		if at.After(s.Pauses[id]) {
 			s.Pauses[id] = at
+			longer = longer || at.After(now)
 		}
 	}
 	maps.DeleteFunc(s.Pauses, func(_ string, at time.Time) bool { return !at.After(now) })
+	return longer
 }
 
 // Firing counts the alerts that are not over.
