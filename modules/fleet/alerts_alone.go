@@ -144,7 +144,7 @@ func (p *alertPlanner) withdraw() {
 				kept = append(kept, d)
 				continue
 			}
-			left, changed := h.alone.Withdraw(d.message)
+			left, changed := h.alone.Withdraw(d.message, hook.route.Webhook)
 			if changed && len(left.Notices) > 0 {
 				if body, ok := p.write(hook, left); ok {
 					d.Body, d.message = body, left

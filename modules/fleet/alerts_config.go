@@ -179,6 +179,7 @@ func (c AlertWebhook) load(number int, repl *caddy.Replacer) (*alertHook, error)
 	}
 	sum := sha256.Sum256([]byte(string(h.format) + " " + text))
 	h.id = hex.EncodeToString(sum[:12])
+	h.route.Webhook = h.id[:8] // it stands in each alert: enough to tell a handful apart
 	transport := newTransport(2, nil)
 	transport.Proxy = http.ProxyFromEnvironment
 	h.client = &http.Client{

@@ -77,7 +77,7 @@ func (s *alertSender) sendOwn(ctx context.Context) bool {
 	d := q.waiting[0]
 	d.Attempts++
 	q.sending = true
-	h.alone.Try(d.message)
+	h.alone.Try(d.message, s.hook.route.Webhook)
 	h.mu.Unlock()
 
 	over, _ := s.try(ctx, d.Delivery, s.app.shared.circuits.now())

@@ -1,6 +1,9 @@
 package alert
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Lone is the state of a gateway that has lost its store, named by outage, and
 // tells alone of what it sees. It goes on with what all gateways knew when they
@@ -58,15 +61,19 @@ func (s *State) Adopt(lone *State, gateway string, known bool, now time.Time) {
 		case stands == nil && carried && !a.Alone: // nothing was told of it since it ended
 		case stands == nil:
 			fresh := *a
-			fresh.carried = false
+			fresh.carried, fresh.tried, fresh.withdrawn, fresh.again = false, nil, nil, false
+			if fresh.Told.IsZero() { // to be told to these anew
+				fresh.Heard = without(a.Heard, a.withdrawn...)
+			}
 			if carried && fresh.Ended.IsZero() { // it ended, and was repeated here
 				fresh.Ended = now
 			}
-			if !fresh.Ended.IsZero() && fresh.Told.IsZero() {
+			if !fresh.Ended.IsZero() && a.untold() {
 				continue
 			}
 			s.follow(fresh, now)
 		default:
+			stands.joinHeard(a)
 			if stands.Told.IsZero() {
 				stands.Told = a.Told
 			}
@@ -95,22 +102,22 @@ func (s *State) sole(gateway string) bool {
 	return true
 }
 
-// Try notes that a message of a lone gateway is sent: from then on nobody knows
-// that its receiver has not got it.
-func (s *State) Try(m Message) {
+// Try notes that a message of a lone gateway is sent to a webhook: from then on
+// nobody knows that it has not arrived.
+func (s *State) Try(m Message, webhook string) {
 	for _, n := range m.Notices {
 		if a := s.Alerts[n.Key()]; a != nil {
-			a.tried = true
+			a.tried = with(a.tried, webhook)
 		}
 	}
 }
 
-// Withdraw takes what is over by now out of a message of a lone gateway that
-// has not arrived: another gateway may have told its end meanwhile, behind
-// which it must not come. What was in no message that was tried counts as never
-// told. Of [StoreDown] nothing is withdrawn: when that is over, the store has
+// Withdraw takes what is over by now out of a message of a lone gateway to a
+// webhook that has not arrived: another gateway may have told its end meanwhile,
+// behind which it must not come. Where no message with it was tried, the webhook
+// counts as never told. Of [StoreDown] nothing is withdrawn: when that is over, the store has
 // all in order.
-func (s *State) Withdraw(m Message) (left Message, changed bool) {
+func (s *State) Withdraw(m Message, webhook string) (left Message, changed bool) {
 	left = m
 	left.Notices = nil
 	for _, n := range m.Notices {
@@ -120,12 +127,17 @@ func (s *State) Withdraw(m Message) (left Message, changed bool) {
 			continue
 		}
 		changed = true
-		switch {
-		case a == nil || n.Repeated:
-		case a.tried:
-			a.withdrawn = true
+		if a == nil || n.Repeated {
+			continue
+		}
+		a.withdrawn = with(a.withdrawn, webhook)
+		if slices.Contains(a.tried, webhook) {
+			continue
+		}
+		switch a.Heard = without(a.Heard, webhook); {
+		case len(a.Heard) > 0:
 		case a.carried:
-			a.Told, a.Alone = time.Time{}, false
+			a.Told, a.Alone, a.Heard, a.withdrawn = time.Time{}, false, nil, nil
 		default:
 			delete(s.Alerts, n.Key())
 		}
@@ -148,6 +160,7 @@ func (s *State) Again(now time.Time, routes []Route, which map[int]bool) (messag
 				notices = append(notices, Notice{Alert: *a, Repeated: true})
 			}
 		}
+		s.hear(route.Webhook, notices)
 		messages = append(messages, s.split(i, route.Most, now, notices, 0)...)
 	}
 	return messages

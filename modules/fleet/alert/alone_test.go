@@ -319,7 +319,7 @@ func TestWhatIsOverIsWithdrawn(t *testing.T) {
 	repeats, _ := s.state.Due(s.now, s.route)
 	withdraw := func(m Message, expected string) Message {
 		t.Helper()
-		left, changed := s.state.Withdraw(m)
+		left, changed := s.state.Withdraw(m, "")
 		if got := strings.Join(marked([]Message{left}), " "); got != expected || changed != (len(left.Notices) != len(m.Notices)) {
 			t.Fatalf("left is %s, expected %s; changed: %v", got, expected, changed)
 		}
@@ -335,7 +335,7 @@ func TestWhatIsOverIsWithdrawn(t *testing.T) {
 	}
 	// of what was tried nobody knows whether it arrived: it is told to be over,
 	// and once more that it begins
-	s.state.Try(left)
+	s.state.Try(left, "")
 	s.event("node_up", "b", nil)
 	withdraw(left, "+refresh_replayed/a")
 	if b := s.state.Alerts["node_down/b"]; b == nil || b.Ended.IsZero() || b.Told.IsZero() {

@@ -3,6 +3,7 @@ package alert
 import (
 	"cmp"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,13 +60,18 @@ type Alert struct {
 	// Named is set when a message named it while it was firing, and did not only
 	// count it: its end is named too.
 	Named bool `json:"named,omitempty"`
+	// Heard are the webhooks that were told of it while it was firing; nil: that
+	// is not known. At most as many as are configured.
+	Heard []string `json:"heard,omitzero"`
 	// Gone is set when it is over because its gateway is there no more.
 	Gone bool `json:"gone,omitempty"`
 
-	// Of a lone gateway, see [Lone]: all gateways know of it; a message with it
-	// was tried; that was taken back, see [State.Withdraw]; and it is told as
+	// Of a lone gateway, see [Lone]: all gateways know of it, and it is told as
 	// repeated when it goes on.
-	carried, tried, withdrawn, again bool
+	carried, again bool
+	// Also of a lone gateway: the webhooks to which a message with it was tried,
+	// and those of whose message it was taken back, see [State.Withdraw].
+	tried, withdrawn []string
 }
 
 // Key is the same for all that is told of one thing that is wrong.
@@ -119,6 +125,7 @@ func (s *State) Clone() *State {
 	c.Alerts = make(map[string]*Alert, len(s.Alerts))
 	for key, a := range s.Alerts {
 		copied := *a
+		copied.Heard = slices.Clone(a.Heard)
 		c.Alerts[key] = &copied
 	}
 	c.Gateways = make(map[string]*Gateway, len(s.Gateways))
@@ -222,8 +229,8 @@ func (s *State) begin(a Alert, now time.Time) bool {
 		}
 		// its end was not told yet: it goes on
 		stands.Ended, stands.Reason, stands.Gone = time.Time{}, a.Reason, false
-		if stands.withdrawn {
-			stands.Told, stands.withdrawn = time.Time{}, false
+		if len(stands.withdrawn) > 0 {
+			stands.Told = time.Time{}
 		}
 		if stands.Told.IsZero() || stands.again {
 			s.wait(now)
@@ -256,7 +263,7 @@ func (s *State) End(key string, at, now time.Time) bool {
 	switch {
 	case a == nil, !a.Ended.IsZero():
 		return false
-	case a.Told.IsZero() && !a.carried:
+	case a.untold() && !a.carried:
 		delete(s.Alerts, key)
 	default:
 		a.Ended = at
@@ -276,6 +283,8 @@ func (s *State) wait(now time.Time) {
 
 // Route is what one webhook wants to hear.
 type Route struct {
+	// Webhook tells it from others, over reloads of the config, for [Alert.Heard].
+	Webhook string
 	// On are the kinds; nil: all.
 	On map[Kind]bool
 	// Repeat is after how long an alert that is still firing is told again; 0:
@@ -328,13 +337,16 @@ func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bo
 				a.Told, a.Alone = now, s.Outage != ""
 			}
 			changed = append(changed, Notice{*a, repeated})
+			if a.withdrawn = nil; a.Heard == nil && !repeated {
+				a.Heard = []string{} // by now it is known
+			}
 		}
 		unfollowed, s.Unfollowed = s.Unfollowed, 0
 	}
 	for i, route := range routes {
 		var notices []Notice
 		for _, a := range changed {
-			if route.wants(&a.Alert) {
+			if route.hears(&a.Alert) || a.Repeated && route.wants(&a.Alert) {
 				notices = append(notices, a)
 			}
 		}
@@ -344,6 +356,7 @@ func (s *State) Due(now time.Time, routes []Route) (messages []Message, noted bo
 				notices = append(notices, Notice{Alert: *a, Repeated: true})
 			}
 		}
+		s.hear(route.Webhook, notices)
 		messages = append(messages, s.split(i, route.Most, now, notices, unfollowed)...)
 	}
 	s.Ticked = now
