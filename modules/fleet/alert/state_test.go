@@ -309,3 +309,20 @@ func TestTheEndOfWhatWasNamedIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoHeardOfAnAlertIsToldItsEnd: over JSON, also where nobody heard of it, and
+// everybody where that is not known.
+func TestWhoHeardOfAnAlertIsToldItsEnd(t *testing.T) {
+	none := Route{Webhook: "none", On: map[Kind]bool{StoreDown: true}}
+	s := tell(t, none)
+	s.event("node_down", "a", nil)
+	s.after(Group)
+	s.route = []Route{{Webhook: "new"}, {Webhook: "ends", On: map[Kind]bool{NodeUp: true}}}
+	s.event("node_down", "b", nil)
+	s.after(Group, "+node_down/b")
+	s.event("node_up", "a", nil)
+	s.after(Group, "-node_down/a") // to the one that asked for ends alone
+	s.state.Alerts["node_down/b"].Heard = nil
+	s.event("node_up", "b", nil)
+	s.after(Group, "-node_down/b", "|", "-node_down/b")
+}
