@@ -106,6 +106,7 @@ type App struct {
 	modes   storeModes
 	store   store.Store
 	started chan struct{}
+	inForce func() bool // the config is not one that may still be refused
 	stop    context.CancelFunc
 	detach  func() // the limits from the store
 	running sync.WaitGroup
@@ -130,6 +131,7 @@ func FromContext(ctx caddy.Context) (*App, error) {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.started = make(chan struct{})
+	a.inForce = a.isActive
 	a.raised = newEventQueue()
 	if a.Name == "" {
 		a.Name = defaultName
@@ -245,6 +247,8 @@ func (a *App) Start() error {
 		return fmt.Errorf("opening the store of federation %q: %w", a.Name, err)
 	}
 	a.registry.keep, a.registry.opened = opened.Shared(), opened
+	inForce := a.inForce()
+	a.registry.inForce.Store(inForce)
 	background, stop := context.WithCancel(context.Background())
 	// watched before it is read, so that no change falls in between
 	changes, err := opened.Nodes().Watch(background)
@@ -278,6 +282,9 @@ func (a *App) Start() error {
 	if changes != nil {
 		readable := err == nil
 		a.running.Go(func() { a.registry.watch(background, opened.Nodes(), changes, readable) })
+	}
+	if !inForce {
+		a.running.Go(func() { a.awaitForce(background, opened.Nodes()) })
 	}
 	a.prober = newProber(a)
 	a.running.Go(func() { a.prober.run(background) })

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -41,6 +42,8 @@ type federated struct {
 	// name is the federation's, and opener its store, where a test says so.
 	name   string
 	opener store.Opener
+	// refused is set while Caddy has not taken the config.
+	refused atomic.Bool
 }
 
 // run starts a federation with a memory store from the lines of its block.
@@ -99,6 +102,7 @@ func (f *federated) reload(block string, wrap func(store.Nodes) store.Nodes) err
 		f.opener = f.app.opener
 	}
 	f.app.opener = wrapped{f.opener, wrap, f.through}
+	f.app.inForce = func() bool { return !f.refused.Load() }
 	if err := f.app.Start(); err != nil {
 		cancel()
 		return err

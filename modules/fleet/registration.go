@@ -132,6 +132,7 @@ func (a *App) register(ctx context.Context, opened store.Store, r Registration, 
 		if err := a.heldElsewhere(ctx, opened, r.Slug, CodeNodeExists); err != nil {
 			return nil, err
 		}
+		record.Adopted = 0 // no file has it any more: it is one that registered
 	}
 	if a.registry.displaced(&record) {
 		return nil, store.ErrConflict // it is about to go

@@ -39,6 +39,7 @@ type registry struct {
 	opened  store.Store // from Start on
 	current atomic.Pointer[Snapshot]
 	keep    bool // a copy on disk, for a start without the store
+	inForce atomic.Bool
 
 	writers *writers
 
@@ -66,11 +67,13 @@ func (r *registry) read(ctx context.Context, nodes store.Nodes) error {
 			return err
 		}
 	}
-	if records, err = r.displace(ctx, nodes, records); err != nil {
-		return err
-	}
-	if records, err = r.adopt(ctx, nodes, records); err != nil {
-		return err
+	if r.inForce.Load() {
+		if records, err = r.displace(ctx, nodes, records); err != nil {
+			return err
+		}
+		if records, err = r.adopt(ctx, nodes, records); err != nil {
+			return err
+		}
 	}
 	// after the list: it fails when the store was emptied before that
 	ids, err := nodes.AssignIDs(ctx, slices.Collect(maps.Keys(r.static)))

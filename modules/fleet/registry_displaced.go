@@ -19,13 +19,14 @@ func (r *registry) displaced(record *nodeRecord) bool {
 
 // another tells whether a record is of a node that registered, and the Caddyfile
 // has its name for a node elsewhere, or for one that has power over others or a
-// key of its own, for which no URL stands.
+// key of its own, for which no URL stands. One that nobody has let in is another
+// wherever it lives.
 func (r *registry) another(record *nodeRecord) bool {
 	static, fixed := r.static[record.Slug]
 	if !fixed || record.Trusted || record.vacant() {
 		return false
 	}
-	if len(static.Keys) > 0 || slices.ContainsFunc(r.app.Complete(static).Capabilities, Privileged) {
+	if record.AdminState == AdminPending || len(static.Keys) > 0 || slices.ContainsFunc(r.app.Complete(static).Capabilities, Privileged) {
 		return true
 	}
 	address, err := caddy.NewReplacer().ReplaceOrErr(static.URL, true, true)
