@@ -25,7 +25,12 @@ const (
 func registryGateway(t testing.TB, block, site string) gateway {
 	t.Helper()
 	port := loopback.FreePort(t)
-	load(t, fmt.Sprintf(`{
+	load(t, registryCaddyfile(port, block, site))
+	return gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
+}
+
+func registryCaddyfile(port int, block, site string) string {
+	return fmt.Sprintf(`{
 	admin off
 	auto_https off
 	grace_period 2s
@@ -46,8 +51,7 @@ http://127.0.0.1:%d {
 	}
 	%s
 }
-`, fleetSecret, enrollSecret, block, port, accessLog(), site))
-	return gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
+`, fleetSecret, enrollSecret, block, port, accessLog(), site)
 }
 
 // openNodes lets anybody at the endpoints that check for themselves, and who

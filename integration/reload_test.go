@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -153,6 +154,45 @@ func TestABrokenReloadChangesNothing(t *testing.T) {
 	if body, err := os.ReadFile(foreign); err != nil || !strings.HasPrefix(string(body), "something else") {
 		t.Error("the foreign file was written to")
 	}
+}
+
+// TestARefusedReloadTakesNoName: Caddy starts the federation before or after the
+// server that cannot listen, by chance.
+func TestARefusedReloadTakesNoName(t *testing.T) {
+	g := registryGateway(t, "", openNodes)
+	token, _ := g.enrolled("mill", node(t, answers(hits("a"))))
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	port, err := strconv.Atoi(g.url[strings.LastIndexByte(g.url, ':')+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := registryCaddyfile(port, "node mill http://127.0.0.1:9", openNodes)
+	refused, err := adapt(taken + fmt.Sprintf("http://127.0.0.1:%d {\n}\n", busy.Addr().(*net.TCPAddr).Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		if err := caddy.Load(refused, true); err == nil {
+			t.Fatal("the broken config was loaded")
+		}
+		if r := g.call("GET", "/v1/nodes/mill", "", "Authorization", "Bearer "+token); r.status != 200 {
+			t.Fatalf("the token of a registered node is answered %d after a reload that was refused: %s", r.status, r.raw)
+		}
+	}
+	good, err := adapt(taken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(good, true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		return g.call("GET", "/v1/nodes/mill", "", "Authorization", "Bearer "+token).status == 401
+	})
 }
 
 func TestValidateOpensNothing(t *testing.T) {
