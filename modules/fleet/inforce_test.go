@@ -24,7 +24,7 @@ func TestARefusedConfigTakesNothing(t *testing.T) {
 	if id := f.node("gate").ID; id != 0 {
 		t.Errorf("the number %d is not the operator's node's yet", id)
 	}
-	gate.out() // of this config, not in the store
+	gate.out()                                                                // of this config, not in the store
 	if err := f.app.registry.read(t.Context(), f.store.Nodes()); err != nil { // as after a change
 		t.Fatal(err)
 	}
