@@ -308,12 +308,25 @@ func TestAnOperatorOverHTTP(t *testing.T) {
 	// an operator needs no secret, and may put a node anywhere
 	added := g.expects(201, g.call("POST", "/v1/nodes", `{"name":"Shop","url":"http://10.0.0.1"}`, bearer...))
 	shop := []string{"Authorization", "Bearer " + added.text("tokens", "access_token")}
+	shopRefresh := added.text("tokens", "refresh_token")
 	g.expects(200, g.call("GET", "/v1/nodes/shop", "", shop...))
 	for _, c := range []struct{ operation, state string }{
 		{"drain", "draining"}, {"maintenance", "maintenance"}, {"enable", "enabled"}, {"disable", "disabled"}, {"enable", "enabled"},
 	} {
 		if r := g.expects(200, g.call("POST", "/v1/nodes/shop/"+c.operation, "", bearer...)); r.text("admin_state") != c.state {
 			t.Errorf("%s made it %s", c.operation, r.text("admin_state"))
+		}
+		// a refresh token is good again once its node may act
+		pair := fmt.Sprintf(`{"refresh_token":%q}`, shopRefresh)
+		native, old := g.call("POST", "/v1/tokens/refresh", pair), g.call("POST", "/api/ai-engine/refresh-token", pair)
+		switch oldState := map[string]string{"maintenance": "maintenance", "disabled": "inactive"}[c.state]; {
+		case oldState == "":
+			shopRefresh = g.expects(200, native).text("refresh_token")
+			g.expects(200, old)
+		case g.expects(403, native).text("node_status") != c.state || native.text("code") != "node_not_active":
+			t.Errorf("%s: a refresh is refused with %s", c.state, native.raw)
+		case g.expects(403, old).text("node_status") != oldState:
+			t.Errorf("%s: an old client's refresh is refused with %s", c.state, old.raw)
 		}
 	}
 	g.expects(409, g.call("POST", "/v1/nodes/shop/approve", "", bearer...))

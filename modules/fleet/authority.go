@@ -30,6 +30,7 @@ type authority struct {
 	grants  atomic.Pointer[grants]
 	reading sync.Mutex // one reader at a time, so that no older state replaces a newer
 
+	behind catchUp
 	remote remoteKeys
 }
 
@@ -61,7 +62,7 @@ func newAuthority(a *App) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth := &authority{app: a, good: cache}
+	auth := &authority{app: a, good: cache, behind: catchUp{wake: make(chan struct{}, 1)}}
 	for range a.RemoteKeys {
 		auth.remote.wakes = append(auth.remote.wakes, make(chan struct{}, 1))
 	}

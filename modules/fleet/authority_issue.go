@@ -15,7 +15,7 @@ import (
 // What issuing refuses.
 var (
 	// ErrInvalidRefresh: the refresh token is unknown, expired, revoked or was
-	// used before, or its node may not act.
+	// used before, or its node is none that this gateway knows.
 	ErrInvalidRefresh = errors.New("invalid refresh token")
 	// ErrCannotSign: the federation has no key that may sign.
 	ErrCannotSign = errors.New("the federation has no key that may sign; add `key <kid> hs256 <secret>`")
@@ -90,18 +90,17 @@ func namesOf(list []string) []string {
 
 // RefreshTokens replaces a refresh token by its successor. The same token
 // shown again within the grace gets the same successor; later that is a
-// replay: the family is dead, and an event `refresh_replayed` is raised.
+// replay: the family is dead, and an event `refresh_replayed` is raised. Any
+// other refusal leaves the token as it was; it is an [AuthError] when the node
+// may not act now.
 func (a *App) RefreshTokens(ctx context.Context, refresh string) (TokenPair, error) {
 	opened, err := a.opened()
 	if err != nil {
 		return TokenPair{}, err
 	}
-	if !token.LooksLikeRefresh(refresh) {
-		return TokenPair{}, ErrInvalidRefresh
-	}
-	now, err := opened.Now(ctx)
-	if err != nil {
-		return TokenPair{}, fmt.Errorf("refreshing tokens: %w", err)
+	pair, now, err := a.present(ctx, opened, refresh)
+	if err != nil || pair.RefreshToken != "" {
+		return pair, err
 	}
 	successor := token.NewRefresh()
 	reply, err := token.Seal(refresh, successor)
@@ -112,74 +111,95 @@ func (a *App) RefreshTokens(ctx context.Context, refresh string) (TokenPair, err
 		Presented: token.Hash(refresh), Successor: token.Hash(successor), Expires: now.Add(time.Duration(a.RefreshTTL)),
 		Reply: reply, Grace: time.Duration(a.RefreshGrace),
 	})
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return TokenPair{}, ErrInvalidRefresh
-	case err != nil:
+	if err := a.lookedAt(ctx, opened, rotated, err); err != nil {
 		return TokenPair{}, err
-	case rotated.Replayed:
-		return TokenPair{}, a.replayed(ctx, opened, rotated.Token)
-	case rotated.Repeated:
-		if successor, err = token.Open(refresh, rotated.Reply); err != nil {
+	}
+	pair.RefreshToken = successor
+	if rotated.Repeated { // somebody was faster
+		if pair.RefreshToken, err = token.Open(refresh, rotated.Reply); err != nil {
 			return TokenPair{}, ErrInvalidRefresh
 		}
 	}
-	pair, err := a.renewed(ctx, opened, rotated.Token, now)
-	if err == nil {
-		pair.RefreshToken = successor
-	}
-	return pair, err
+	return pair, nil
 }
 
 // RefreshAccess gives a new access token for a refresh token that stays as it
 // is, as the old fleet has it. One that was rotated before gives its successor
-// too, within the grace; later it is a replay.
+// too, within the grace; later it is a replay. It refuses as RefreshTokens does.
 func (a *App) RefreshAccess(ctx context.Context, refresh string) (TokenPair, error) {
 	opened, err := a.opened()
 	if err != nil {
 		return TokenPair{}, err
 	}
-	if !token.LooksLikeRefresh(refresh) {
-		return TokenPair{}, ErrInvalidRefresh
-	}
-	now, err := opened.Now(ctx)
-	if err != nil {
-		return TokenPair{}, fmt.Errorf("refreshing a token: %w", err)
-	}
-	shown, err := opened.Tokens().Present(ctx, token.Hash(refresh))
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return TokenPair{}, ErrInvalidRefresh
-	case err != nil:
-		return TokenPair{}, err
-	case shown.Replayed:
-		return TokenPair{}, a.replayed(ctx, opened, shown.Token)
-	}
-	pair, err := a.renewed(ctx, opened, shown.Token, now)
-	if err == nil && shown.Repeated {
-		if pair.RefreshToken, err = token.Open(refresh, shown.Reply); err != nil {
-			return TokenPair{}, ErrInvalidRefresh
-		}
-	}
+	pair, _, err := a.present(ctx, opened, refresh)
 	return pair, err
 }
 
-// renewed gives the node of a refresh token a new access token. The node is
-// the one that was given the family, and was not revoked since.
-func (a *App) renewed(ctx context.Context, opened store.Store, shown store.RefreshToken, now time.Time) (TokenPair, error) {
-	node := a.Snapshot().Node(shown.Node)
-	if node == nil || mayAct(node) != nil {
-		return TokenPair{}, ErrInvalidRefresh
+// present gives a new access token for a refresh token that stays as it is, and
+// its successor when it has one. It returns the store's clock before that.
+func (a *App) present(ctx context.Context, opened store.Store, refresh string) (TokenPair, time.Time, error) {
+	if !token.LooksLikeRefresh(refresh) {
+		return TokenPair{}, time.Time{}, ErrInvalidRefresh
 	}
-	if node.ID != shown.NodeID || max(a.epoch(shown.Node), node.since) > shown.Epoch {
-		// the store keeps no such family; a server that lost its last writes may
-		return TokenPair{}, errors.Join(ErrInvalidRefresh, opened.Tokens().RevokeFamily(ctx, shown.Family))
-	}
-	access, err := a.sign(node, shown.Family, now, shown.Epoch)
+	now, err := opened.Now(ctx)
 	if err != nil {
-		return TokenPair{}, err
+		return TokenPair{}, now, fmt.Errorf("refreshing tokens: %w", err)
 	}
-	return TokenPair{AccessToken: access, ExpiresIn: time.Duration(a.AccessTTL), Node: node}, nil
+	shown, err := opened.Tokens().Present(ctx, token.Hash(refresh))
+	if err := a.lookedAt(ctx, opened, shown, err); err != nil {
+		return TokenPair{}, now, err
+	}
+	pair := TokenPair{ExpiresIn: time.Duration(a.AccessTTL)}
+	if shown.Repeated {
+		if pair.RefreshToken, err = token.Open(refresh, shown.Reply); err != nil {
+			return TokenPair{}, now, ErrInvalidRefresh
+		}
+	}
+	if pair.Node, err = a.refresher(ctx, opened, shown.Token); err != nil {
+		return TokenPair{}, now, err
+	}
+	if pair.AccessToken, err = a.sign(pair.Node, shown.Token.Family, now, shown.Token.Epoch); err != nil {
+		return TokenPair{}, now, err
+	}
+	return pair, now, nil
+}
+
+// lookedAt is what the store refused of a token that was shown to it.
+func (a *App) lookedAt(ctx context.Context, opened store.Store, shown store.Rotated, err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return ErrInvalidRefresh
+	case err != nil:
+		return err
+	case shown.Replayed:
+		return a.replayed(ctx, opened, shown.Token)
+	}
+	return nil
+}
+
+// refresher is the node that a refresh token was given to, when it was not
+// revoked since and may act. What is known here may be older than the token, so
+// the store is read before it is refused for being another's. A revocation that
+// is known here stays one.
+func (a *App) refresher(ctx context.Context, opened store.Store, shown store.RefreshToken) (*Node, error) {
+	node := a.Snapshot().Node(shown.Node)
+	if node == nil || node.ID != shown.NodeID {
+		if err := a.authority.caughtUp(ctx); err != nil {
+			return nil, fmt.Errorf("refreshing tokens: %w", err)
+		}
+		node = a.Snapshot().Node(shown.Node)
+	}
+	switch {
+	case node == nil, node.ID < shown.NodeID:
+		return nil, ErrInvalidRefresh // it may stand in the Caddyfile of another gateway
+	case node.ID != shown.NodeID, max(a.epoch(shown.Node), node.since) > shown.Epoch:
+		// the store keeps no such family; a server that lost its last writes may
+		return nil, errors.Join(ErrInvalidRefresh, opened.Tokens().RevokeFamily(ctx, shown.Family))
+	}
+	if refused := mayAct(node); refused != nil {
+		return nil, refused
+	}
+	return node, nil
 }
 
 // JWKS is the public keys that verify the federation's tokens, as a JWKS

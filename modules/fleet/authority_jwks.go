@@ -49,7 +49,9 @@ func (r *remoteKeys) missed() {
 
 // start begins to follow what is granted, revoked and published, until ctx ends.
 func (t *authority) start(ctx context.Context, opened store.Store, changes <-chan struct{}) {
+	t.behind.ended = ctx.Done()
 	t.app.running.Go(func() { t.watch(ctx, opened, changes) })
+	t.app.running.Go(func() { t.keepUp(ctx, opened) })
 	for i, config := range t.app.RemoteKeys {
 		t.app.running.Go(func() { t.follow(ctx, config, t.remote.wakes[i]) })
 	}

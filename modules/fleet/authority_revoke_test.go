@@ -42,6 +42,7 @@ func TestRevocationsOfOneSecond(t *testing.T) {
 type meddled struct {
 	store.Store
 	before, after func()
+	rotated       func() // after a rotation only
 }
 
 func (m *meddled) Tokens() store.Tokens { return meddledTokens{m.Store.Tokens(), m} }
@@ -72,6 +73,7 @@ func (m meddledTokens) Rotate(ctx context.Context, rotation store.Rotation) (sto
 	m.m.once(&m.m.before)
 	rotated, err := m.Tokens.Rotate(ctx, rotation)
 	m.m.once(&m.m.after)
+	m.m.once(&m.m.rotated)
 	return rotated, err
 }
 
@@ -111,7 +113,7 @@ func TestARevocationOnTheWay(t *testing.T) {
 		},
 	}
 	for name, give := range given {
-		for _, when := range []string{"first", "before", "after"} {
+		for _, when := range []string{"first", "before", "after", "rotated"} {
 			t.Run(name+" "+when, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { // all within one second
 					m := new(meddled)
@@ -139,12 +141,15 @@ func TestARevocationOnTheWay(t *testing.T) {
 						revoke()
 					case "before":
 						m.before = revoke
+					case "rotated":
+						m.rotated = revoke
 					default:
 						m.after = revoke
 					}
 					raw, err := give(f, as, pair)
 					m.once(&m.before)
 					m.once(&m.after)
+					m.once(&m.rotated)
 					if err == nil {
 						if _, refused := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{}); refused == nil {
 							t.Error("what was given lives")

@@ -2,7 +2,6 @@ package nodeapi
 
 import (
 	"encoding/json"
-	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -287,12 +286,8 @@ func (h *Handler) oldRefresh(x *exchange) error {
 		return x.unprocessable(required("refresh_token"))
 	}
 	pair, err := h.fleet.RefreshAccess(x.Context(), shown)
-	if errors.Is(err, fleet.ErrInvalidRefresh) {
-		return x.refuse(&problem.Problem{Status: http.StatusUnauthorized, Code: "invalid_grant",
-			Error: "Invalid refresh token", Detail: "Invalid refresh token"})
-	}
 	if err != nil {
-		return h.fail(x, err)
+		return h.failRefresh(x, err, problem.Problem{Error: "Invalid refresh token", Detail: "Invalid refresh token"})
 	}
 	return x.bare(http.StatusOK, struct {
 		credentials

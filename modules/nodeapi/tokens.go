@@ -21,13 +21,29 @@ func (h *Handler) refresh(x *exchange) error {
 		return x.refuse(invalid("invalid_request", "refresh_token: required"))
 	}
 	pair, err := h.fleet.RefreshTokens(x.Context(), shown.RefreshToken)
-	if errors.Is(err, fleet.ErrInvalidRefresh) {
-		return x.refuse(&problem.Problem{Status: http.StatusUnauthorized, Code: "invalid_grant", Detail: "the refresh token is not valid"})
-	}
 	if err != nil {
-		return h.fail(x, err)
+		return h.failRefresh(x, err, problem.Problem{Detail: "the refresh token is not valid"})
 	}
 	return x.answer(http.StatusOK, given(pair))
+}
+
+// failRefresh answers 401 for a refresh token that is no good, in the words of
+// the face, and 403 where it stays good, for a node that may not act now.
+func (h *Handler) failRefresh(x *exchange, err error, invalid problem.Problem) error {
+	var inactive *fleet.AuthError
+	switch {
+	case errors.Is(err, fleet.ErrInvalidRefresh):
+		invalid.Status, invalid.Code = http.StatusUnauthorized, "invalid_grant"
+		return x.refuse(&invalid)
+	case errors.As(err, &inactive):
+		status := inactive.NodeStatus
+		if x.compatible {
+			status = stateOfOld(fleet.NodeView{AdminState: fleet.AdminState(status)})
+		}
+		return x.refuse(&problem.Problem{Status: inactive.Status, Code: "node_not_active", Error: "Forbidden",
+			Detail: "the node may not act now; its refresh token stays good", NodeStatus: status})
+	}
+	return h.fail(x, err)
 }
 
 // revokeToken answers POST /v1/tokens/revoke (RFC 7009). Who has a token may
