@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"crypto/subtle"
 	"net/http"
 	"slices"
@@ -41,6 +42,7 @@ type goodToken struct {
 	legacy *token.Refusal
 	id     string
 	caller atomic.Pointer[resolved]
+	sought atomic.Bool // the store was read for its node, which has been there since the token was made, or is gone
 }
 
 // resolved is who a credential stands for, as long as nothing changed that it
@@ -105,8 +107,9 @@ func refusedAs(refusal *token.Refusal) *AuthError {
 }
 
 // Authenticate tells who a credential stands for: a token, an API key or,
-// where allowed, the shared secret. It touches no store. The error's status is
-// 401, 403 for a node that may not act now, or 503 before the store was read.
+// where allowed, the shared secret. It touches no store, but for a good token of
+// a node that another gateway may have made just now: once per token, for up to
+// a second. The error's status is 401, 403 for a node that may not act now, or 503 before the store was read.
 func (a *App) Authenticate(raw string, methods MethodSet, policy AuthPolicy) (*Identity, *AuthError) {
 	t := a.authority
 	switch {
@@ -180,6 +183,16 @@ func (t *authority) caller(good *goodToken, keys *token.KeySet, g *grants, now t
 	case good.legacy != nil && !policy.Legacy:
 		return nil, refusedAs(good.legacy)
 	}
+	known := t.resolved(good, keys, g)
+	if known.refused == errUnknownNode && t.mayBeNew(good, known.snapshot) && t.caughtUp(context.Background()) == nil {
+		good.sought.Store(true)
+		known = t.resolved(good, keys, t.current())
+	}
+	return known.identity, known.refused
+}
+
+// resolved is who a good token stands for by what is known now.
+func (t *authority) resolved(good *goodToken, keys *token.KeySet, g *grants) *resolved {
 	snapshot := t.app.Snapshot()
 	known := good.caller.Load()
 	if known == nil || known.snapshot != snapshot || known.grants != g || known.keys != keys {
@@ -187,7 +200,7 @@ func (t *authority) caller(good *goodToken, keys *token.KeySet, g *grants, now t
 		known.identity, known.refused = resolve(good, snapshot, g, keys)
 		good.caller.Store(known)
 	}
-	return known.identity, known.refused
+	return known
 }
 
 // resolve finds the node that a good token speaks for.

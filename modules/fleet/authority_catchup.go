@@ -88,3 +88,17 @@ func (t *authority) readAll(ctx context.Context, opened store.Store) error {
 	}
 	return t.app.registry.read(ctx, opened.Nodes())
 }
+
+// mayBeNew tells whether the unknown node of a good token may be one that
+// another gateway made since the snapshot. One of a lower number than the name
+// has is a former one.
+func (t *authority) mayBeNew(good *goodToken, snapshot *Snapshot) bool {
+	if good.sought.Load() {
+		return false
+	}
+	if node := snapshot.Node(good.claims.Slug); node != nil && good.claims.SubjectID < node.ID {
+		return false
+	}
+	opened := t.app.Store()
+	return opened != nil && opened.Shared()
+}

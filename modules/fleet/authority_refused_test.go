@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,17 +22,6 @@ func (deaf) Watch(ctx context.Context) (<-chan struct{}, error) {
 	changes := make(chan struct{})
 	context.AfterFunc(ctx, func() { close(changes) })
 	return changes, nil
-}
-
-// lagging starts gateway n, which hears of no change of a node.
-func lagging(t testing.TB, server *redistest.Server, n int, block string) *federated {
-	t.Helper()
-	f := &federated{TB: t, name: t.Name() + " " + strconv.Itoa(n), opener: openerOn(t, server, n, "")}
-	if err := f.reload(block, func(nodes store.Nodes) store.Nodes { return deaf{nodes} }); err != nil {
-		t.Fatal(err)
-	}
-	f.store = f.app.Store()
-	return f
 }
 
 // refreshers are both ways to refresh; a token that was used up by the first
@@ -157,7 +145,8 @@ func TestARefreshAtAGatewayThatLags(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
 			block := openEnrollment + "\n" + twoNodes
-			a, b := gatewayOn(t, server, 1, "", block), lagging(t, server, 2, block)
+			a := gatewayOn(t, server, 1, "", block)
+			b, _ := laggingCounted(t, server, block)
 			pair := a.registers("Mill", "http://127.0.0.1:9")
 			if b.app.Snapshot().Node("mill") != nil {
 				t.Fatal("the gateway does not lag")
