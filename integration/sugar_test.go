@@ -92,6 +92,40 @@ func oneLine(t *testing.T, prefix, site string) {
 	}
 }
 
+// TestAWrongMethodNeedsNoCredentials: where a path is open, another method is
+// refused for what it is, as the old master did. Nothing else opens.
+func TestAWrongMethodNeedsNoCredentials(t *testing.T) {
+	for prefix, site := range map[string]string{"": "federation", "/fleet": "federation /fleet/*"} {
+		g := registryGateway(t, "", site)
+		g.url += prefix
+		for call, allow := range map[string]string{
+			"POST /api/ai-engine/health": "GET, HEAD", "PUT /v1/health": "GET, HEAD", "POST /v1/health": "GET, HEAD",
+			"DELETE /v1/health/live": "GET, HEAD", "POST /v1/health/ready": "GET, HEAD", "POST /v1/openapi.json": "GET, HEAD",
+			"POST /.well-known/jwks.json": "GET, HEAD",
+			"GET /api/ai-engine/register": "POST", "PUT /api/ai-engine/register": "POST", "GET /api/ai-engine/refresh-token": "POST",
+			"GET /v1/tokens/refresh": "POST", "GET /v1/tokens/revoke": "POST",
+		} {
+			method, path, _ := strings.Cut(call, " ")
+			r := g.call(method, path, "")
+			if r.status != 405 || r.header.Get("Allow") != allow {
+				t.Errorf("%s%s: status %d, Allow %q, expected 405 and %s: %s", prefix, call, r.status, r.header.Get("Allow"), allow, r.raw)
+			}
+			if strings.HasPrefix(path, "/api/ai-engine/") && r.text("message") == "" {
+				t.Errorf("%s: an old client finds no message in %s", call, r.raw)
+			}
+		}
+		for _, call := range []string{
+			"GET /v1/nodes", "PUT /v1/nodes", "POST /v1/stats", "POST /v1/health/", "POST /v1/tokens/inspect", "GET /v1/tokens",
+			"POST /api/ai-engine/manifest", "POST /api/ai-engine/status", "GET /api/ai-engine/chat", "GET /api/ai-engine/register/x",
+		} {
+			method, path, _ := strings.Cut(call, " ")
+			if r := g.call(method, path, ""); r.status != 401 {
+				t.Errorf("%s%s: status %d, expected 401: %s", prefix, call, r.status, r.raw)
+			}
+		}
+	}
+}
+
 // TestOldTokensAreForTheOldFacesOnly: they can neither be revoked one by one nor
 // be told from those of another fleet.
 func TestOldTokensAreForTheOldFacesOnly(t *testing.T) {
