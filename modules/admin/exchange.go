@@ -61,9 +61,17 @@ func (x *exchange) answerAs(contentType string, status int, body any) error {
 func (x *exchange) node() (*fleet.Node, error) { return x.nodeNamed(x.PathValue("slug")) }
 
 func (x *exchange) nodeNamed(slug string) (*fleet.Node, error) {
-	node := x.app.Snapshot().Node(slug)
-	if node == nil {
+	if node := x.app.Snapshot().Node(slug); node != nil {
+		return node, nil
+	}
+	word, err := x.app.WordOnName(x.Context(), slug)
+	if err != nil || word == nil { // nothing more is known of the name
 		return nil, refuse(http.StatusNotFound, "there is no node %q", clip(slug))
 	}
-	return node, nil
+	said := "a limit of capabilities"
+	if word.State != "" {
+		said = string(word.State)
+	}
+	return nil, refuse(http.StatusNotFound, "no node has the name %q now, but what an operator said of the name counts for the next one: %s; "+
+		"`nodes enable` lets it in, `nodes rm` frees the name, and so does `nodes add`", slug, said)
 }

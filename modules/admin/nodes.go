@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -122,6 +123,9 @@ func approveNode(x *exchange) error {
 func setState(state fleet.AdminState) call {
 	return func(x *exchange) error {
 		node, err := x.node()
+		if err != nil && state == fleet.AdminEnabled {
+			return enableName(x, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -130,6 +134,20 @@ func setState(state fleet.AdminState) call {
 		}
 		return say(x, node, state)
 	}
+}
+
+// enableName ends an operator's word on a name that no node has. unknown is the
+// answer when nothing was said of it.
+func enableName(x *exchange, unknown error) error {
+	err := x.app.EnableName(x.Context(), x.PathValue("slug"))
+	var refused *fleet.NodeError
+	if errors.As(err, &refused) && refused.Code == fleet.CodeNodeUnknown {
+		return unknown
+	}
+	if err == nil {
+		x.w.WriteHeader(http.StatusNoContent) // there is no node to show
+	}
+	return err
 }
 
 func say(x *exchange, node *fleet.Node, state fleet.AdminState) error {

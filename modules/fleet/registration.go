@@ -141,7 +141,7 @@ func (a *App) register(ctx context.Context, opened store.Store, r Registration, 
 	created := !fixed && record.vacant()
 	if created {
 		if record = record.word(); record.AdminState == AdminDisabled {
-			return nil, &NodeError{CodeNodeDisabled, "", "an operator has disabled the node of this name"}
+			return nil, disabledName(r.Slug)
 		}
 		record.Registered = time.Now().UTC().Truncate(time.Millisecond)
 		if a.enrollment.mode == EnrollmentApproval {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -291,8 +292,16 @@ func nodesRm(o *options) *cobra.Command {
 func (s *session) sayWord(ctx context.Context, nodes []string, word string) (admin.NodeList, error) {
 	list := admin.NodeList{Nodes: []fleet.NodeView{}}
 	err := s.each(nodes, func(slug string) error {
+		var answer json.RawMessage
+		if err := s.call(ctx, http.MethodPost, nodePath(slug, word), nil, nil, &answer); err != nil {
+			return err
+		}
+		if len(answer) == 0 { // enabled, while no node has the name
+			s.say("No node has the name %s now. The next one is not held back; a limit of its capabilities stays until `nodes rm %s`.", plain(slug), plain(slug))
+			return nil
+		}
 		var node fleet.NodeView
-		if err := s.call(ctx, http.MethodPost, nodePath(slug, word), nil, nil, &node); err != nil {
+		if err := decode(answer, &node); err != nil {
 			return err
 		}
 		list.Nodes = append(list.Nodes, node)
@@ -305,7 +314,7 @@ func (s *session) sayWord(ctx context.Context, nodes []string, word string) (adm
 func nodesState(o *options, word, short string) *cobra.Command {
 	return leaf(o, word+" <node>...", short, cobra.MinimumNArgs(1), func(ctx context.Context, s *session, args []string) error {
 		list, err := s.sayWord(ctx, args, word)
-		if list.Count == 0 {
+		if list.Count == 0 && (err != nil || !s.json) {
 			return err
 		}
 		return errors.Join(s.printNodes(list), err)
