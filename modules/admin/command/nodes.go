@@ -250,7 +250,10 @@ func nodesSet(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if address != "" {
+		if s.cmd.Flags().Changed("url") {
+			if address == "" {
+				return usage("--url is empty; a node cannot be without one")
+			}
 			body["url"] = address
 		}
 		for _, name := range unset {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,8 +61,40 @@ func newSettingFlags(cmd *cobra.Command) *settingFlags {
 	return s
 }
 
+// refuseZeros refuses values that the API would take for the default: who
+// writes one means something else, such as no capability at all.
+func (s *settingFlags) refuseZeros(cmd *cobra.Command) error {
+	wrong := func(flag, is string) error {
+		instead := "leave it out for the default"
+		if cmd.Flags().Lookup("unset") != nil {
+			instead = "--unset " + flag + " takes it back to its default"
+		}
+		return usage("--%s %s; %s", flag, is, instead)
+	}
+	given := cmd.Flags().Changed
+	for flag, text := range s.texts {
+		if given(flag) && strings.TrimSpace(*text) == "" {
+			return wrong(flag, "is empty")
+		}
+	}
+	for flag, list := range s.lists {
+		if given(flag) && (len(*list) == 0 || slices.ContainsFunc(*list, func(entry string) bool { return strings.TrimSpace(entry) == "" })) {
+			return wrong(flag, "has an empty entry")
+		}
+	}
+	for flag, above := range map[string]bool{"weight": s.weight > 0, "timeout": s.timeout > 0, "max-requests": s.maxRequests > 0} {
+		if given(flag) && !above {
+			return wrong(flag, cmd.Flags().Lookup(flag).Value.String()+" is not above 0")
+		}
+	}
+	return nil
+}
+
 // changed returns the settings whose flags were given, by their JSON names.
 func (s *settingFlags) changed(cmd *cobra.Command) (map[string]any, error) {
+	if err := s.refuseZeros(cmd); err != nil {
+		return nil, err
+	}
 	body := make(map[string]any)
 	given := cmd.Flags().Changed
 	for flag, text := range s.texts {
