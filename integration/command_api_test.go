@@ -65,6 +65,8 @@ func TestTheAdminAPIRefusesClearly(t *testing.T) {
 		{"nodes", `{"slug":"a","url":"http://a.test","max_response_size":966367641600}`, nil, 400, "max_response_size"},
 		{"nodes", `{"slug":"a","url":"http://a.test","metadata":{"x":` + tooDeep + `}}`, nil, 400, "metadata: it nests deeper than 32 levels"},
 		{"apply", `{"nodes":[{"row":"0","node":{"slug":"a","url":"http://a.test","metadata":{"x":` + tooDeep + `}},"set":["url","metadata"]}]}`, nil, 409, "invalid"},
+		{"plan", `{"nodes":[],"prune":true,"create_only":true}`, nil, 400, "create_only and prune exclude each other"},
+		{"apply", `{"nodes":[],"prune":true,"create_only":true}`, nil, 400, "create_only and prune exclude each other"},
 		{"keys", `{"name":"client","capabilities":["bad cap"]}`, nil, 400, `capabilities: \"bad cap\" is not one word`},
 	} {
 		status, answer := o.post(c.path, c.body, c.header)

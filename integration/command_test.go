@@ -220,6 +220,8 @@ func TestWrongUseOfTheCommandIsNamed(t *testing.T) {
 		{[]string{"breaker", "force", "a", "ajar"}, `unknown state "ajar", expected open, closed, auto or reset`},
 		{[]string{"breaker", "force", "a", "open", "--for", "-1s"}, "not above 0"},
 		{[]string{"nodes", "plan", "nowhere.json"}, "no such file"},
+		{[]string{"nodes", "plan", "-", "--create-only", "--prune"}, "--create-only and --prune exclude each other"},
+		{[]string{"nodes", "apply", "-", "--create-only", "--prune"}, "--create-only and --prune exclude each other"},
 		{[]string{"nodes", "plan", "-", "--format", "xml"}, "unknown format"},
 		{[]string{"token", "issue"}, "name a node"},
 		{[]string{"token", "issue", "a", "--client", "b"}, "name a node"},

@@ -21,7 +21,7 @@ type ImportRequest struct {
 	SkipInvalid bool               `json:"skip_invalid,omitempty"`
 	// Prune disables the registered children that no row names.
 	Prune bool `json:"prune,omitempty"`
-	// CreateOnly leaves the nodes alone that are there already.
+	// CreateOnly leaves the nodes alone that are there already. It excludes Prune.
 	CreateOnly bool `json:"create_only,omitempty"`
 	// Ping asks each node that was written how it is.
 	Ping bool `json:"ping,omitempty"`
@@ -58,6 +58,9 @@ func (a *API) plan(x *exchange) error {
 
 // planned plans against the nodes and API keys as they are now.
 func planned(ctx context.Context, app *fleet.App, request *ImportRequest) (*importing.Plan, error) {
+	if request.CreateOnly && request.Prune {
+		return nil, refuse(http.StatusBadRequest, "create_only and prune exclude each other: one leaves the nodes alone that are there, the other disables some")
+	}
 	var existing []importing.Existing
 	for _, node := range app.Snapshot().Nodes {
 		existing = append(existing, importing.Existing{

@@ -39,6 +39,9 @@ PostgreSQL or SQLite; "-" is stdin. A PHP config is refused, never run.`
 
 // read reads the file and normalizes its rows.
 func (f *importFlags) read(s *session, name string) (importing.Result, error) {
+	if f.request.CreateOnly && f.request.Prune {
+		return importing.Result{}, usage("--create-only and --prune exclude each other: one leaves the nodes alone that are there, the other disables some")
+	}
 	var data []byte
 	var err error
 	if name == "-" {
