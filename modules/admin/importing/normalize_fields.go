@@ -195,12 +195,12 @@ func (n *normalizer) readSubject() {
 		n.states("subject")
 		return
 	}
-	if !n.isTableRow() || n.desired.Node.Type == "master" {
+	if !n.table && !n.isTableRow() || n.desired.Node.Type == "master" {
 		return
 	}
 	if id, ok := n.text("id", 0); ok {
-		if _, err := strconv.ParseUint(id, 10, 63); err != nil {
-			n.problem("id", fmt.Sprintf("%q is no row id", id), "", nil)
+		if number, err := strconv.ParseUint(id, 10, 63); err != nil || number == 0 {
+			n.problem("id", fmt.Sprintf("%q is no row id", shortened(id)), "", nil)
 			return
 		}
 		n.desired.Node.Subject = id

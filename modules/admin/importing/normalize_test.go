@@ -301,3 +301,30 @@ func TestHostileTextIsDefused(t *testing.T) {
 		t.Errorf("%+v", node)
 	}
 }
+
+// TestTheIDOfARowIsChecked in all formats, whatever other columns there are: it
+// is the subject of tokens, and nodes of December look it up.
+func TestTheIDOfARowIsChecked(t *testing.T) {
+	for id, subject := range map[string]string{"7": "7", "-1": "", "x": "", "0": "", "99999999999999999999": "", "1.5": ""} {
+		for name, text := range map[string]string{
+			"x.sql":  "INSERT INTO ai_nodes (id, name, url) VALUES ('" + id + "', 'A', 'https://a.test');",
+			"x.csv":  "id,name,url\n" + id + ",A,https://a.test\n",
+			"x.json": `[{"id":"` + id + `","name":"A","url":"https://a.test","ping_failures":0}]`,
+		} {
+			source, err := Read(name, []byte(text), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch result := Normalize(source.Rows, false); {
+			case subject == "" && (len(result.Invalid) != 1 || result.Invalid[0].Field != "id" || !strings.Contains(result.Invalid[0].Reason, "no row id")):
+				t.Errorf("%s with the id %s: invalid %+v", name, id, result.Invalid)
+			case subject != "" && (len(result.Nodes) != 1 || result.Nodes[0].Node.Subject != subject):
+				t.Errorf("%s with the id %s: %+v", name, id, result)
+			}
+		}
+	}
+	// a registry file has ids of its own, which no node knows
+	if result := normalizeText(t, `[{"id":"x","name":"A","url":"https://a.test"}]`, false); len(result.Nodes) != 1 || result.Nodes[0].Node.Subject != "" {
+		t.Errorf("of a registry file: %+v", result)
+	}
+}
