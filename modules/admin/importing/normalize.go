@@ -62,7 +62,7 @@ func Normalize(rows []Row, fix bool) Result {
 		}
 		for list, remarks := range map[*[]Remark][]Remark{&r.Invalid: n.invalid, &r.Fixed: n.fixed, &r.Notes: n.notes} {
 			for _, remark := range remarks {
-				remark.Row, remark.Slug = row.Position, slug
+				remark.Row, remark.Slug = row.Position, cmp.Or(remark.Slug, slug)
 				*list = append(*list, remark)
 			}
 		}
@@ -177,9 +177,13 @@ func (n *normalizer) readNames(row Row) {
 	if written == "" && row.Keyed {
 		written = cleanText(row.Position)
 	}
-	slug := written
-	if !fleet.ValidSlug(slug) {
-		slug = fleet.SlugOf(cmp.Or(written, name))
+	slug := fleet.SlugOf(name)
+	if written != "" {
+		slug = asSlug(written)
+	}
+	if key := asSlug(cleanText(row.Position)); row.Keyed && key != slug {
+		reason := fmt.Sprintf("the row's key is %q, and its slug %q", shortened(key), shortened(slug))
+		n.invalid = append(n.invalid, Remark{Slug: key, Field: "slug", Reason: reason}, Remark{Slug: slug, Field: "slug", Reason: reason})
 	}
 	node := &n.desired.Node
 	node.Name, node.Slug = name, slug
@@ -207,6 +211,14 @@ func (n *normalizer) readNames(row Row) {
 	case written != "" && written != slug:
 		n.oddity("slug", fmt.Sprintf("%q is not a slug", written), slug)
 	}
+}
+
+// asSlug returns a slug as it is, and makes one of other texts.
+func asSlug(text string) string {
+	if fleet.ValidSlug(text) {
+		return text
+	}
+	return fleet.SlugOf(text)
 }
 
 // titleOf makes a name of a slug, as the old autofix did: "Dairy 2" of dairy-2.

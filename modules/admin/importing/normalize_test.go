@@ -328,3 +328,24 @@ func TestTheIDOfARowIsChecked(t *testing.T) {
 		t.Errorf("of a registry file: %+v", result)
 	}
 }
+
+// TestAKeyOfAMapIsTheSlug: a row that names another is doubtful.
+func TestAKeyOfAMapIsTheSlug(t *testing.T) {
+	text := `{"alpha":{"slug":"other","name":"Al","url":"https://a.test"},"beta":{"slug":"Beta","name":"B","url":"https://b.test"},"3":{"slug":"third","name":"C","url":"https://c.test"}}`
+	for _, fix := range []bool{false, true} {
+		result := normalizeText(t, text, fix)
+		reason := `the row's key is "alpha", and its slug "other"`
+		if !reflect.DeepEqual(result.Invalid, []Remark{ // both are named, so that --prune spares both
+			{Row: "alpha", Slug: "alpha", Field: "slug", Reason: reason}, {Row: "alpha", Slug: "other", Field: "slug", Reason: reason},
+		}) {
+			t.Errorf("fix %v: invalid %+v", fix, result.Invalid)
+		}
+		var slugs []string
+		for _, d := range result.Nodes {
+			slugs = append(slugs, d.Node.Slug)
+		}
+		if !slices.Equal(slugs, []string{"beta", "third"}) {
+			t.Errorf("fix %v: %v", fix, slugs)
+		}
+	}
+}
