@@ -135,7 +135,7 @@ func (l *Laravel) inventory(ctx context.Context, node fleet.Caller, report *flee
 	var err error
 	for _, operation := range []string{"manifest", "collections"} {
 		var response *fleet.Response
-		response, err = node.Do(ctx, &fleet.Request{Path: l.path(operation), TokenHeader: l.where})
+		response, err = node.Do(ctx, &fleet.Request{Path: l.path(operation), TokenHeader: l.where, Optional: true})
 		if err == nil {
 			data, _ := envelope(response.Body)
 			if data.Kind() != '{' {

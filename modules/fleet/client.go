@@ -40,7 +40,8 @@ const (
 // Call is how one call to a node went.
 type Call struct {
 	Outcome Outcome
-	// Status is the HTTP status of the last answer, or 0 without one.
+	// Status is the HTTP status of the last answer that was not to an optional
+	// request ([Request.Optional]), or 0 without one.
 	Status int
 	Took   time.Duration
 	// Attempts is how many requests were sent.
@@ -209,6 +210,18 @@ func (c *caller) Node() *Node { return c.node }
 
 // Do implements [Caller].
 func (c *caller) Do(ctx context.Context, request *Request) (*Response, error) {
+	before := c.status
+	response, err := c.do(ctx, request)
+	if request.Optional {
+		var refused *StatusError
+		if err == nil || errors.As(err, &refused) && Classify(ctx, err) == OutcomeNeutral {
+			c.status = before
+		}
+	}
+	return response, err
+}
+
+func (c *caller) do(ctx context.Context, request *Request) (*Response, error) {
 	req, err := c.build(ctx, request)
 	if err != nil {
 		return nil, err

@@ -81,6 +81,10 @@ type Request struct {
 	// Once is set for a request that does something: it is never sent again on
 	// another connection when one breaks.
 	Once bool
+	// Optional is set for a request that the node may refuse: when it is answered
+	// or refused (a neutral outcome), the status of the call stays that of the
+	// request before.
+	Optional bool
 }
 
 // Response is the whole answer of a node with a status of 200..299.
