@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-federation/caddy-federation/internal/loopback"
 )
 
 // dumps are of one table of an old fleet, written by the databases' own tools.
@@ -225,6 +227,30 @@ func TestAPlanKnowsOfAPIKeys(t *testing.T) {
 				t.Errorf("%s %s: %s%s", command, rows, r.out, r.errout)
 			}
 		}
+	}
+}
+
+// TestANodeThatCouldNotBeWrittenGetsNoKey: neither one that waits for approval,
+// nor one whose name a client has.
+func TestANodeThatCouldNotBeWrittenGetsNoKey(t *testing.T) {
+	o := operator{t, fmt.Sprintf("127.0.0.1:%d", loopback.FreePort(t))}
+	port := loopback.FreePort(t)
+	load(t, administered(o.address, "test", fmt.Sprintf("key main hs256 %s\n\t\tenrollment approval\n\t\tnode_urls 127.0.0.0/8", fleetSecret))+
+		fmt.Sprintf("http://127.0.0.1:%d {\n\tfederation\n}\n", port))
+	g := gateway{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
+	g.expects(202, g.call("POST", "/v1/nodes", `{"name":"Waits","url":"http://127.0.0.1:9","owner_proof":"a proof that is long enough"}`))
+	o.expect(0, "", "token", "issue", "--client", "client", "--capabilities", "search")
+	const key = "apikeyapikeyapikeyapikeyapikeyapikey"
+	file := fmt.Sprintf(`[{"slug":"waits","name":"Waits","url":"http://127.0.0.1:9","status":"maintenance","api_key":"%s1"},
+		{"slug":"client","name":"Client","url":"http://client.test","api_key":"%[1]s2"},
+		{"slug":"good","name":"Good","url":"http://good.test","api_key":"%[1]s3"}]`, key)
+	r := o.expect(5, file, "nodes", "apply", "-")
+	if !strings.Contains(r.out, "1 created, 0 updated, 0 disabled, 1 API keys imported, 2 failed") ||
+		!strings.Contains(r.errout, "waits could not be updated: the node waits for approval") || strings.Contains(r.errout, "the API key of") {
+		t.Errorf("%s%s", r.out, r.errout)
+	}
+	if r := o.expect(0, "", "token", "ls", "waits", "-o", "json"); strings.Contains(r.out, `"id"`) {
+		t.Errorf("the node that was not written has %s", r.out)
 	}
 }
 
