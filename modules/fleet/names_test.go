@@ -84,6 +84,9 @@ func TestANameInTheCaddyfileOfAnotherGateway(t *testing.T) {
 		if err := b.app.DeleteNode(ctx, slug); code(err) != CodeNodeFixed {
 			t.Errorf("%s was removed: %v", slug, err)
 		}
+		if err := b.app.EnableName(ctx, slug); code(err) != CodeNodeFixed {
+			t.Errorf("%s was enabled where no file has it: %v", slug, err)
+		}
 		if _, err := b.app.AddNode(ctx, NodeConfig{Slug: slug, URL: "http://127.0.0.1:7"}); code(err) != CodeNodeExists {
 			t.Errorf("%s was added: %v", slug, err)
 		}

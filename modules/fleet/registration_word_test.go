@@ -75,6 +75,51 @@ func TestAnOperatorsWordStaysWithTheName(t *testing.T) {
 	}
 }
 
+// TestANameIsEnabled that no node has: what held back its next node ends, and
+// what it may do at most stays.
+func TestANameIsEnabled(t *testing.T) {
+	without := openEnrollment + "\n" + twoNodes
+	f := run(t, without+"node mill http://127.0.0.1:10")
+	ctx := t.Context()
+	if err := f.app.EnableName(ctx, "mill"); code(err) != CodeNodeFixed {
+		t.Errorf("while a node has the name: %v", err)
+	}
+	for _, state := range []AdminState{AdminDisabled, AdminDraining} {
+		if _, err := f.app.UpdateNode(ctx, "mill", map[string]json.RawMessage{"capabilities": json.RawMessage(`["search"]`)}, ByOperator); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.app.SetAdminState(ctx, "mill", state); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.reload(without, nil); err != nil {
+			t.Fatal(err)
+		}
+		if word, err := f.app.WordOnName(ctx, "mill"); err != nil || word == nil || word.State != state || !slices.Equal(word.Limit, []string{"search"}) {
+			t.Errorf("the word is %+v, %v", word, err)
+		}
+		for range 2 { // the second finds nothing to do
+			if err := f.app.EnableName(ctx, "mill"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if word, err := f.app.WordOnName(ctx, "mill"); err != nil || word == nil || word.State != "" || !slices.Equal(word.Limit, []string{"search"}) {
+			t.Errorf("the word that is left is %+v, %v", word, err)
+		}
+		back, err := f.app.Register(ctx, Registration{Name: "mill", URL: "http://127.0.0.1:9", OwnerProof: squatProof, Capabilities: []string{"search", "billing"}}, enrollSecret, nil)
+		if err != nil || back.Node.AdminState != AdminEnabled || !slices.Equal(back.Node.Capabilities, []string{"search"}) {
+			t.Errorf("the next node: %+v, %v", back, err)
+		}
+		if err := f.reload(without+"node mill http://127.0.0.1:10", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, unknown := range []string{"nobody", "No Slug"} {
+		if err := f.app.EnableName(ctx, unknown); code(err) != CodeNodeUnknown {
+			t.Errorf("%q: %v", unknown, err)
+		}
+	}
+}
+
 // TestAnApprovalIsForOneNode: that an operator let one node in, or
 // that one waits, says nothing of who has its name later.
 func TestAnApprovalIsForOneNode(t *testing.T) {

@@ -60,6 +60,9 @@ func (a *App) EnableName(ctx context.Context, slug string) error {
 	if err != nil {
 		return err
 	}
+	if _, fixed := a.registry.static[slug]; fixed {
+		return &NodeError{CodeNodeFixed, "", fmt.Sprintf("node %q is in the Caddyfile", slug)}
+	}
 	if err := a.heldElsewhere(ctx, opened, slug, CodeNodeFixed); err != nil {
 		return a.registryError(err)
 	}
