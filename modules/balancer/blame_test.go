@@ -58,6 +58,37 @@ func TestARequestThatCannotBeSentIsNotTheUpstreamsFault(t *testing.T) {
 	}
 }
 
+// A node that takes no such request is well, and not the one to choose: it would
+// look idle for ever.
+func TestAnUpstreamThatTakesNoSuchRequestIsNotPreferred(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.EnableHTTP2 = true
+	s.Config.MaxHeaderBytes = 100
+	s.StartTLS()
+	defer s.Close()
+	transport := over(t, s.Client().Transport.RoundTrip)
+	to := &reverseproxy.Upstream{Dial: s.Listener.Addr().String()}
+	for _, cookie := range []string{"", strings.Repeat("x", 5000)} { // the first learns of the limit
+		request := attempt(t, t.Context(), to, nil)
+		request.URL.Scheme = "https"
+		request.Header.Set("Cookie", cookie)
+		response, err := transport.RoundTrip(request)
+		if (err == nil) != (cookie == "") {
+			t.Fatalf("with a cookie of %d bytes: %v", len(cookie), err)
+		}
+		if err == nil {
+			response.Body.Close()
+		}
+	}
+	target := transport.upstreams.target(to.Dial)
+	if calls := target.gate.Load().Calls; calls[fleet.OutcomeNeutral] != 1 || calls[fleet.OutcomeOK] != 1 {
+		t.Fatalf("the calls are %v", calls)
+	}
+	if target.meter.Candidate(sinceEpoch(time.Now()), 0, 1, 0).Latency < 0.5 {
+		t.Error("it is not charged")
+	}
+}
+
 // Trailers that a server has to refuse are left behind, those that come with the
 // body's end too.
 func TestForbiddenTrailersAreNotPassedOn(t *testing.T) {
@@ -176,22 +207,35 @@ func TestAnUploadThatTheClientHoldsUp(t *testing.T) {
 	}
 }
 
+// slow is a body whose pieces take a while.
+type slow struct {
+	breaking
+	wait time.Duration
+}
+
+func (s *slow) Read(p []byte) (int, error) {
+	time.Sleep(s.wait)
+	return s.breaking.Read(p)
+}
+
 // What a client leaves unread stands in the way of the upstream, which may have
 // a limit for that.
 func TestAnAnswerThatTheClientHoldsUp(t *testing.T) {
 	const pieces = 40
 	for _, c := range []struct {
 		name     string
-		held     time.Duration // by each piece
+		held     time.Duration // by the client, each piece
+		waited   time.Duration // for the upstream
 		expected fleet.Outcome
 	}{
-		{"a client who reads", clientHeld / 100, fleet.OutcomeHard},
-		{"a client who reads slowly", clientHeld / 20, fleet.OutcomeOK},
+		{"a client who reads", clientHeld / 100, 0, fleet.OutcomeHard},
+		{"a client who reads slowly", clientHeld / 20, 0, fleet.OutcomeOK},
+		{"a client who reads faster than the upstream writes", clientHeld / 20, clientHeld / 10, fleet.OutcomeHard},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				transport := over(t, func(*http.Request) (*http.Response, error) {
-					return &http.Response{StatusCode: 200, Header: http.Header{}, Body: &breaking{pieces << 15, io.ErrUnexpectedEOF}}, nil
+					return &http.Response{StatusCode: 200, Header: http.Header{}, Body: &slow{breaking{pieces << 15, io.ErrUnexpectedEOF}, c.waited}}, nil
 				})
 				to := &reverseproxy.Upstream{Dial: "10.0.0.1:80"}
 				response, err := transport.RoundTrip(attempt(t, context.WithoutCancel(t.Context()), to, nil))

@@ -23,25 +23,37 @@ type download struct {
 	read   int64
 	paused time.Duration // when it was last read, since the epoch
 	held   time.Duration // how long the client kept it from being read, in all
+	waited time.Duration // how long the upstream did
 }
 
 // unheld is how much of an answer the buffers on its way take, whether the client
 // reads it or not. Most answers are shorter, and need no clock.
 const unheld = 64 << 10
 
+// heldUp tells whether the client is who the answer had to wait for: for long
+// enough, and more than for the upstream.
+func (d *download) heldUp() bool {
+	return d.held >= clientHeld && d.held > d.waited
+}
+
 // Read implements [io.Reader].
 func (d *download) Read(p []byte) (int, error) {
 	long := d.read > unheld
-	if long && d.paused != 0 {
-		d.held += time.Since(epoch) - d.paused
+	var begin time.Duration
+	if long {
+		begin = time.Since(epoch)
+		if d.paused != 0 {
+			d.held += begin - d.paused
+		}
 	}
 	n, err := d.ReadCloser.Read(p)
 	d.read += int64(n)
+	if long {
+		d.paused = time.Since(epoch)
+		d.waited += d.paused - begin
+	}
 	switch err {
 	case nil:
-		if long {
-			d.paused = time.Since(epoch)
-		}
 	case io.EOF:
 		d.flight.end()
 	default:

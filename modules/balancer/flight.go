@@ -103,7 +103,7 @@ func (f *flight) end() {
 // broke ends a flight whose answer broke off. The client who left, and with it
 // Caddy that stopped reading, or who did not read, is not the upstream's failure.
 func (f *flight) broke(err error) {
-	if f.ctx.Err() != nil || errors.Is(err, context.Canceled) || f.answer.held >= clientHeld {
+	if f.ctx.Err() != nil || errors.Is(err, context.Canceled) || f.answer.heldUp() {
 		f.end()
 		return
 	}

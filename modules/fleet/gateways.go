@@ -27,6 +27,7 @@ type gateways struct {
 	running atomic.Int64
 	ask     chan chan<- error // for a beat at once, by who waits for what is heard
 	changed chan struct{}     // what this gateway says has changed
+	others  otherFiles
 }
 
 func newGateways() gateways {
@@ -101,7 +102,10 @@ func (a *App) beat(ctx context.Context, members store.Members) {
 		switch {
 		case err == nil:
 			heard = time.Now()
-			g.view.Store(a.viewOf(id, alive))
+			if failing {
+				g.others.back(heard)
+			}
+			g.view.Store(a.viewOf(id, alive, heard))
 			a.noteMembers(alive, storeNow, sent, heard)
 		case time.Since(heard) > gatewayAlive:
 			g.view.Store(nil)
@@ -174,8 +178,9 @@ func (a *App) word(self Gateway, traffic map[*member]trafficSeen) []byte {
 
 // viewOf reads what the others say. One whose word cannot be read is alive all
 // the same.
-func (a *App) viewOf(id string, alive []store.Member) *gatewaysView {
-	view := &gatewaysView{nodes: make(map[string]peersOfNode), names: make(map[string]bool)}
+func (a *App) viewOf(id string, alive []store.Member, now time.Time) *gatewaysView {
+	view := &gatewaysView{nodes: make(map[string]peersOfNode)}
+	files := make(map[string][]string, len(alive))
 	for _, m := range alive {
 		view.ids = append(view.ids, m.ID)
 		if m.ID == id {
@@ -186,9 +191,7 @@ func (a *App) viewOf(id string, alive []store.Member) *gatewaysView {
 			a.logger.Error("what another gateway tells cannot be read", zap.String("gateway", m.ID), zap.Error(err))
 			continue
 		}
-		for _, slug := range word.Names {
-			view.names[slug] = true
-		}
+		files[m.ID] = word.Names
 		for slug, said := range word.Nodes {
 			peers := view.nodes[slug]
 			peers.inFlight += max(said.InFlight, 0)
@@ -204,5 +207,6 @@ func (a *App) viewOf(id string, alive []store.Member) *gatewaysView {
 			view.nodes[slug] = peers
 		}
 	}
+	view.names = a.shared.gateways.others.names(files, now)
 	return view
 }

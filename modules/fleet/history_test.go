@@ -95,7 +95,7 @@ func BenchmarkHistory(b *testing.B) {
 
 // TestTheLastErrorSaysWhatFailed: a request or a check of the gateway's own.
 func TestTheLastErrorSaysWhatFailed(t *testing.T) {
-	f := run(t, "node shop http://127.0.0.1:1 {\ndialect gateway\n}")
+	f := run(t, "health {\ninterval 1h\nfast 1h\n}\nnode shop http://127.0.0.1:1 {\ndialect gateway\n}")
 	shop := f.node("shop")
 	f.app.Ping(t.Context(), shop)
 	if e := shop.Recent().LastError; e == nil || !e.Check {

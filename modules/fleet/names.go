@@ -17,7 +17,7 @@ import (
 // configs are rolled out. A name in the Caddyfile of any is an operator's on all
 // of them. So each gateway tells the others the names of its nodes with every
 // beat, and before it touches a node of a new config. A gateway that leaves, or
-// that is not heard of for [gatewayAlive], holds no name any more.
+// that is not heard of for [gatewayAlive], holds no name any more, see [gatewayMissed].
 
 // heldNames are the names in the Caddyfiles of one process: two configs run
 // while one replaces the other.
@@ -66,6 +66,68 @@ func (h *heldNames) list() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
+// gatewayMissed is how long a gateway that is not among the others holds its
+// names yet: a store that lost everything has none of them until each has told of
+// itself again, which takes a beat, and the time that one may hang before.
+const gatewayMissed = gatewayBeat + gatewayTimeout + gatewayBeat/2
+
+// otherFiles are the names in the Caddyfiles of the other gateways, as this one
+// has heard them.
+type otherFiles struct {
+	mu        sync.Mutex
+	gateways  map[string]*otherFile
+	backSince time.Time // the store was lost until then; zero: never
+}
+
+type otherFile struct {
+	names  []string
+	missed time.Time // since when; zero: it is heard of
+}
+
+// back notes that the store can be used again.
+func (o *otherFiles) back(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.backSince = now
+}
+
+// settled tells whether all gateways had the time to tell of themselves since
+// the store was back. Some may have got other names while it was lost.
+func (o *otherFiles) settled(now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.backSince.IsZero() || now.Sub(o.backSince) >= gatewayMissed
+}
+
+// names takes in what the gateways say that are heard of now, and returns all
+// names that are held.
+func (o *otherFiles) names(heard map[string][]string, now time.Time) map[string]bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.gateways == nil {
+		o.gateways = make(map[string]*otherFile)
+	}
+	for id, names := range heard {
+		o.gateways[id] = &otherFile{names: names}
+	}
+	held := make(map[string]bool)
+	for id, file := range o.gateways {
+		if _, here := heard[id]; !here {
+			if file.missed.IsZero() {
+				file.missed = now
+			}
+			if now.Sub(file.missed) >= gatewayMissed {
+				delete(o.gateways, id)
+				continue
+			}
+		}
+		for _, slug := range file.names {
+			held[slug] = true
+		}
+	}
+	return held
+}
+
 // announce tells the other gateways the names of a config that is about to
 // start. When the store cannot be used the beats tell it later.
 func (a *App) announce(ctx context.Context, opened store.Store) {
@@ -100,7 +162,9 @@ func (a *App) heldElsewhere(ctx context.Context, opened store.Store, slug, code 
 			return err
 		}
 		view := a.shared.gateways.view.Load()
-		held = view != nil && view.names[slug]
+		if held = view != nil && view.names[slug]; !held && !a.shared.gateways.others.settled(time.Now()) {
+			return store.ErrUnavailable
+		}
 	}
 	if held {
 		return &NodeError{code, "slug", "a node named " + slug + " is in the Caddyfile of another gateway of this federation"}

@@ -97,9 +97,12 @@ func TestANameInTheCaddyfileOfAnotherGateway(t *testing.T) {
 		t.Errorf("where the file has it: %v", err)
 	}
 
-	if err := a.reload(without, nil); err != nil { // and the name is free at once
+	if err := a.reload(without, nil); err != nil { // which stops it first, so the name is free a little later
 		t.Fatal(err)
 	}
+	b.eventually(func() bool {
+		return b.app.heldElsewhere(ctx, b.app.Store(), "gate", CodeNodeExists) == nil
+	})
 	if got, err := b.app.Register(ctx, Registration{Name: "gate", URL: "http://127.0.0.1:7"}, enrollSecret, nil); err != nil || !got.Created || got.Node.ID == ids["gate"] {
 		t.Errorf("after it left the file: %+v, %v", got, err)
 	}

@@ -104,30 +104,39 @@ func Classify(ctx context.Context, err error) Outcome {
 	if errors.As(err, &payload) {
 		return OutcomeBadPayload
 	}
-	if errors.Is(ctx.Err(), context.Canceled) || Unsendable(err) {
+	if errors.Is(ctx.Err(), context.Canceled) || Unsendable(err) || unaccepted(err) {
 		return OutcomeNeutral
 	}
 	return OutcomeHard
 }
 
 // unsendable are the beginnings of what net/http says of a request that the
-// protocol cannot carry. It has no types for them.
-var unsendable = []string{
-	"invalid Upgrade request header", "invalid Connection request header", "invalid Transfer-Encoding request header",
-	"invalid Trailer key", "invalid trailer ", "invalid HTTP trailer ", "invalid header ", "invalid HTTP header ", "invalid Host header",
-	"invalid method ", "invalid request :path ", "can't write control character in ", "request header list larger than peer's advertised limit",
-	"extended connect not supported by peer",
-}
+// protocol cannot carry, and notAccepted of one that is more than this server
+// said it takes. It has no types for them.
+var (
+	unsendable = []string{
+		"invalid Upgrade request header", "invalid Connection request header", "invalid Transfer-Encoding request header",
+		"invalid Trailer key", "invalid trailer ", "invalid HTTP trailer ", "invalid header ", "invalid HTTP header ",
+		"invalid Host header", "invalid method ", "invalid request :path ", "can't write control character in ",
+	}
+	notAccepted = []string{"request header list larger than peer's advertised limit", "extended connect not supported by peer"}
+)
 
 // Unsendable tells whether a proxied request failed because of what it is: a
 // client can send what the protocol of a node cannot carry. Nothing is known of the
 // node then.
-func Unsendable(err error) bool {
+func Unsendable(err error) bool { return said(err, unsendable) }
+
+// unaccepted tells whether the node takes no such request: it is alive and says
+// so, like one that answers 431, and whoever chooses can do better elsewhere.
+func unaccepted(err error) bool { return said(err, notAccepted) }
+
+func said(err error, beginnings []string) bool {
 	text := err.Error()
 	for _, layer := range []string{"http2: ", "net/http: ", "http: "} {
 		text = strings.TrimPrefix(text, layer)
 	}
-	return slices.ContainsFunc(unsendable, func(beginning string) bool { return strings.HasPrefix(text, beginning) })
+	return slices.ContainsFunc(beginnings, func(beginning string) bool { return strings.HasPrefix(text, beginning) })
 }
 
 func classifyStatus(status int, retryAfter bool) Outcome {
