@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,17 +19,16 @@ import (
 // net/http, which takes a request with an Idempotency-Key for one to be replayed.
 func TestAnAttemptIsMadeOnce(t *testing.T) {
 	var taken atomic.Int64
-	connections := make(map[net.Conn]bool) // the handlers run one after the other
+	var connections sync.Map // those that have brought a message
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		connection := r.Context().Value(connectionKey{}).(net.Conn)
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			t.Error(err)
 		}
 		taken.Add(1)
-		if connections[connection] {
+		if _, again := connections.LoadOrStore(connection, true); again {
 			panic(http.ErrAbortHandler)
 		}
-		connections[connection] = true
 	}))
 	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, connectionKey{}, c)
