@@ -102,9 +102,6 @@ func (a *App) beat(ctx context.Context, members store.Members) {
 		switch {
 		case err == nil:
 			heard = time.Now()
-			if failing {
-				g.others.back(heard)
-			}
 			g.view.Store(a.viewOf(id, alive, heard))
 			a.noteMembers(alive, storeNow, sent, heard)
 		case time.Since(heard) > gatewayAlive:

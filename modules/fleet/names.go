@@ -74,29 +74,13 @@ const gatewayMissed = gatewayBeat + gatewayTimeout + gatewayBeat/2
 // otherFiles are the names in the Caddyfiles of the other gateways, as this one
 // has heard them.
 type otherFiles struct {
-	mu        sync.Mutex
-	gateways  map[string]*otherFile
-	backSince time.Time // the store was lost until then; zero: never
+	mu       sync.Mutex
+	gateways map[string]*otherFile
 }
 
 type otherFile struct {
 	names  []string
 	missed time.Time // since when; zero: it is heard of
-}
-
-// back notes that the store can be used again.
-func (o *otherFiles) back(now time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.backSince = now
-}
-
-// settled tells whether all gateways had the time to tell of themselves since
-// the store was back. Some may have got other names while it was lost.
-func (o *otherFiles) settled(now time.Time) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.backSince.IsZero() || now.Sub(o.backSince) >= gatewayMissed
 }
 
 // names takes in what the gateways say that are heard of now, and returns all
@@ -162,9 +146,7 @@ func (a *App) heldElsewhere(ctx context.Context, opened store.Store, slug, code 
 			return err
 		}
 		view := a.shared.gateways.view.Load()
-		if held = view != nil && view.names[slug]; !held && !a.shared.gateways.others.settled(time.Now()) {
-			return store.ErrUnavailable
-		}
+		held = view != nil && view.names[slug]
 	}
 	if held {
 		return &NodeError{code, "slug", "a node named " + slug + " is in the Caddyfile of another gateway of this federation"}

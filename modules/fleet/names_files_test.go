@@ -30,13 +30,6 @@ func TestNamesOfAGatewayThatIsMissed(t *testing.T) {
 			t.Errorf("when %s: %v, expected %v", step.what, got, step.expected)
 		}
 	}
-	if !o.settled(start) {
-		t.Error("a store that was never lost is not settled")
-	}
-	o.back(start)
-	if o.settled(start.Add(gatewayMissed-time.Millisecond)) || !o.settled(start.Add(gatewayMissed)) {
-		t.Errorf("a store that is back is to settle after %v", gatewayMissed)
-	}
 }
 
 // TestANameIsHeldWhileTheStoreIsEmpty: until the other gateway's next beat, who
