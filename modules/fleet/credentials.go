@@ -214,7 +214,7 @@ func (c *jwtCredential) echo() (e echo, sent bool) {
 		return e, false
 	}
 	signed := minted.token[0]
-	return newEcho(signed, strings.LastIndexByte(signed, '.')+1), true
+	return echo{[]byte(signed), strings.LastIndexByte(signed, '.') + 1}, true
 }
 
 // subject is an integer where it can be, because old nodes compare it with a row's id.

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"bytes"
-	"encoding/binary"
 	"regexp"
 	"strings"
 )
@@ -46,39 +45,10 @@ func (r *Report) withoutEcho(secrets []string) {
 }
 
 // echo is a text that a node must not repeat, also without its end, which
-// somebody may have cut off, and in letters of either case.
+// somebody may have cut off.
 type echo struct {
-	text  []byte // in lower case
-	least int    // so much of it is enough
-}
-
-func newEcho(text string, least int) echo { return echo{appendLower(nil, []byte(text)), least} }
-
-// appendLower appends a text with A to Z in lower case. Its length stays. It
-// takes eight bytes in a step, because whole answers go through it.
-func appendLower(b, text []byte) []byte {
-	start := len(b)
-	b = append(b, text...)
-	rest := b[start:]
-	for len(rest) >= 8 {
-		binary.LittleEndian.PutUint64(rest, lowerEight(binary.LittleEndian.Uint64(rest)))
-		rest = rest[8:]
-	}
-	for i, c := range rest {
-		if 'A' <= c && c <= 'Z' {
-			rest[i] = c + 'a' - 'A'
-		}
-	}
-	return b
-}
-
-// lowerEight is eight bytes in lower case: the sums have the highest bit of each
-// byte that is A or above, and above Z, and none carries into the next byte.
-func lowerEight(bytes uint64) uint64 {
-	const each, high = 0x0101010101010101, 0x8080808080808080
-	low := bytes &^ high
-	from, above := low+(0x80-'A')*each, low+(0x80-'Z'-1)*each
-	return bytes | (from&^above&^bytes&high)>>2
+	text  []byte
+	least int // so much of it is enough
 }
 
 // withoutEchoes takes out of a node's answer what the gateway sent it as a
@@ -101,37 +71,18 @@ func (n *Node) withoutEchoes(body []byte) []byte {
 // over an answer that has none, as nearly all have.
 var jwtMark = []byte("eyJ")
 
-// echoBlock is how much of an answer is looked at together, and half of it how
-// much of a secret is looked for: all of it is in the processor's first cache.
-const echoBlock = 8 << 10
-
-// echoed tells whether there may be an echo in an answer: hardly any has one.
 func echoed(body []byte, echoes []echo) bool {
-	if len(echoes) == 0 {
-		return false
-	}
-	overlap := 0
 	for _, e := range echoes {
-		overlap = max(overlap, min(e.least, echoBlock/2)-1)
-	}
-	var block [echoBlock]byte
-	for {
-		lower := appendLower(block[:0], body[:min(len(body), echoBlock)])
-		for _, e := range echoes {
-			if bytes.Contains(lower, e.text[:min(e.least, echoBlock/2)]) {
-				return true
-			}
+		if bytes.Contains(body, e.text[:e.least]) {
+			return true
 		}
-		if len(body) <= echoBlock {
-			return false
-		}
-		body = body[echoBlock-overlap:]
 	}
+	return false
 }
 
 // withoutTexts takes the echoes out of the strings of JSON.
 func withoutTexts(body []byte, echoes []echo) []byte {
-	clean, lower := make([]byte, 0, len(body)), appendLower(nil, body)
+	clean := make([]byte, 0, len(body))
 	for len(body) > 0 {
 		start := bytes.IndexByte(body, '"') + 1
 		end := stringEnd(body, start)
@@ -139,21 +90,22 @@ func withoutTexts(body []byte, echoes []echo) []byte {
 			break
 		}
 		clean = append(clean, body[:start]...)
-		for start < end {
-			at, length := firstEcho(lower[start:end], echoes)
-			clean = append(clean, body[start:start+at]...)
+		inside := body[start:end]
+		for len(inside) > 0 {
+			at, length := firstEcho(inside, echoes)
+			clean = append(clean, inside[:at]...)
 			if length > 0 {
 				clean = append(clean, redacted...)
 			}
-			start += at + length
+			inside = inside[at+length:]
 		}
-		clean, body, lower = append(clean, '"'), body[end+1:], lower[end+1:]
+		clean, body = append(clean, '"'), body[end+1:]
 	}
 	return append(clean, body...)
 }
 
-// firstEcho finds the first echo in a text in lower case, as long as any
-// spelling of it goes; without one its place is the end.
+// firstEcho finds the first echo in a text, as long as any spelling of it goes;
+// without one its place is the end.
 func firstEcho(text []byte, echoes []echo) (at, length int) {
 	at = len(text)
 	for _, e := range echoes {

@@ -97,9 +97,8 @@ func spellings(secrets []string) (all []echo) {
 		quoted := strings.TrimSuffix(plain.String(), "\n")
 		for _, text := range []string{quoted, strings.ReplaceAll(quoted, "/", `\/`), string(escaped)} {
 			text = text[1 : len(text)-1]
-			e := newEcho(text, enoughOf(text))
-			if !slices.ContainsFunc(all, func(known echo) bool { return bytes.Equal(known.text, e.text) }) {
-				all = append(all, e)
+			if !slices.ContainsFunc(all, func(known echo) bool { return string(known.text) == text }) {
+				all = append(all, echo{[]byte(text), enoughOf(text)})
 			}
 		}
 	}
