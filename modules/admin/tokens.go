@@ -96,7 +96,7 @@ func inspectToken(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.answer(http.StatusOK, x.app.InspectToken(token))
+	return x.answer(http.StatusOK, x.app.InspectToken(x.Context(), token))
 }
 
 // NewKey is the answer to calls that make an API key. It is shown once.

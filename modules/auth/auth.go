@@ -99,7 +99,7 @@ func validScope(text string) bool {
 func (rules *Rules) authenticate(r *http.Request) (*fleet.Identity, *denial) {
 	raw, d := rules.credential(r)
 	if d == nil {
-		identity, err := rules.fleet.Authenticate(raw, rules.methods, rules.policy) //nolint:contextcheck // it reads memory, and waits a second at most for others
+		identity, err := rules.fleet.Authenticate(r.Context(), raw, rules.methods, rules.policy)
 		switch {
 		case err != nil:
 			d = rules.deny(err)

@@ -109,8 +109,9 @@ func refusedAs(refusal *token.Refusal) *AuthError {
 // Authenticate tells who a credential stands for: a token, an API key or,
 // where allowed, the shared secret. It touches no store, but for a good token of
 // a node that another gateway may have made just now: once per token, for up to
-// a second. The error's status is 401, 403 for a node that may not act now, or 503 before the store was read.
-func (a *App) Authenticate(raw string, methods MethodSet, policy AuthPolicy) (*Identity, *AuthError) {
+// a second, or until ctx ends. The error's status is 401, 403 for a node that may
+// not act now, or 503 before the store was read.
+func (a *App) Authenticate(ctx context.Context, raw string, methods MethodSet, policy AuthPolicy) (*Identity, *AuthError) {
 	t := a.authority
 	switch {
 	case raw == "":
@@ -124,7 +125,7 @@ func (a *App) Authenticate(raw string, methods MethodSet, policy AuthPolicy) (*I
 	}
 	jwt := token.LooksLikeJWT(raw)
 	if jwt && methods&MethodJWT != 0 {
-		identity, err := t.token(raw, policy, g)
+		identity, err := t.token(ctx, raw, policy, g)
 		if err == nil || methods&MethodSharedSecret == 0 {
 			return identity, err
 		}
@@ -145,12 +146,12 @@ func (a *App) Authenticate(raw string, methods MethodSet, policy AuthPolicy) (*I
 }
 
 // token checks a token, or finds it among the good ones.
-func (t *authority) token(raw string, policy AuthPolicy, g *grants) (*Identity, *AuthError) {
+func (t *authority) token(ctx context.Context, raw string, policy AuthPolicy, g *grants) (*Identity, *AuthError) {
 	keys := t.keys.Load()
 	now := time.Now()
 	if good, found := t.good.GetIfPresent(raw); found {
 		if keys.Key(good.key.ID) == good.key {
-			return t.caller(good, keys, g, now, policy)
+			return t.caller(ctx, good, keys, g, now, policy)
 		}
 		t.good.Invalidate(raw) // its key was retired
 	}
@@ -163,7 +164,7 @@ func (t *authority) token(raw string, policy AuthPolicy, g *grants) (*Identity, 
 	}
 	good := &goodToken{claims: verified.Claims, key: verified.Key, legacy: verified.Legacy, id: tokenID(raw, &verified.Claims)}
 	t.good.Set(strings.Clone(raw), good) // raw holds on to all headers of its request
-	return t.caller(good, keys, g, now, policy)
+	return t.caller(ctx, good, keys, g, now, policy)
 }
 
 // tokenID is what a token is revoked by. The signature is no part of it: that
@@ -176,7 +177,7 @@ func tokenID(raw string, claims *token.Claims) string {
 }
 
 // caller is who a good token stands for now.
-func (t *authority) caller(good *goodToken, keys *token.KeySet, g *grants, now time.Time, policy AuthPolicy) (*Identity, *AuthError) {
+func (t *authority) caller(ctx context.Context, good *goodToken, keys *token.KeySet, g *grants, now time.Time, policy AuthPolicy) (*Identity, *AuthError) {
 	switch {
 	case good.claims.Expires <= now.Unix():
 		return nil, refusedAs(token.ErrExpired)
@@ -184,7 +185,7 @@ func (t *authority) caller(good *goodToken, keys *token.KeySet, g *grants, now t
 		return nil, refusedAs(good.legacy)
 	}
 	known := t.resolved(good, keys, g)
-	if known.refused == errUnknownNode && t.mayBeNew(good, known.snapshot) && t.caughtUp(context.Background()) == nil {
+	if known.refused == errUnknownNode && t.mayBeNew(good, known.snapshot) && t.caughtUp(ctx) == nil {
 		good.sought.Store(true)
 		known = t.resolved(good, keys, t.current())
 	}

@@ -11,7 +11,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	a, raw := benched(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := a.Authenticate(raw, DefaultMethods, AuthPolicy{}); err != nil {
+		if _, err := a.Authenticate(b.Context(), raw, DefaultMethods, AuthPolicy{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -22,7 +22,7 @@ func BenchmarkAuthenticateParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := a.Authenticate(raw, DefaultMethods, AuthPolicy{}); err != nil {
+			if _, err := a.Authenticate(b.Context(), raw, DefaultMethods, AuthPolicy{}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -33,7 +33,7 @@ func BenchmarkAuthenticateParallel(b *testing.B) {
 // most 200 ns and no allocation.
 func BenchmarkStands(b *testing.B) {
 	a, raw := benched(b)
-	id, err := a.Authenticate(raw, DefaultMethods, AuthPolicy{})
+	id, err := a.Authenticate(b.Context(), raw, DefaultMethods, AuthPolicy{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func benched(b testing.TB) (*App, string) {
 func TestCachedCost(t *testing.T) {
 	a, raw := benched(t)
 	authenticate := func() {
-		if _, err := a.Authenticate(raw, DefaultMethods, AuthPolicy{}); err != nil {
+		if _, err := a.Authenticate(t.Context(), raw, DefaultMethods, AuthPolicy{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -38,6 +38,16 @@ func laggingCounted(t testing.TB, server *redistest.Server, block string) (*fede
 	return f, lists
 }
 
+// laggingWithANode is laggingCounted, alone, and with a node in its store: one
+// without is listed twice.
+func laggingWithANode(t testing.TB) (*federated, *atomic.Int64) {
+	t.Helper()
+	b, lists := laggingCounted(t, redistest.Start(t), openEnrollment+"\n"+twoNodes)
+	b.registers("Till", "http://127.0.0.1:8")
+	lists.Store(0)
+	return b, lists
+}
+
 // TestANewNodeIsKnownAtAGatewayThatLags: by its access token alone, also when
 // the gateway knows an earlier node of the name.
 func TestANewNodeIsKnownAtAGatewayThatLags(t *testing.T) {
@@ -67,10 +77,7 @@ func TestANewNodeIsKnownAtAGatewayThatLags(t *testing.T) {
 
 // TestWhatIsNotReadFor: a token of a bad signature, and twice for one token.
 func TestWhatIsNotReadFor(t *testing.T) {
-	server := redistest.Start(t)
-	b, lists := laggingCounted(t, server, openEnrollment+"\n"+twoNodes)
-	b.registers("Till", "http://127.0.0.1:8") // a store without nodes is listed twice
-	lists.Store(0)
+	b, lists := laggingWithANode(t)
 	nobody := func(c jwt.MapClaims) { c["sub"], c["node_slug"] = 99, "mill" }
 	for range 3 {
 		b.refuses(mint(t, "main", testSecret+"x", nobody), "bad_signature")
@@ -90,10 +97,7 @@ func TestWhatIsNotReadFor(t *testing.T) {
 
 // TestTenReadingsASecond: however many ask, and each gets one that began later.
 func TestTenReadingsASecond(t *testing.T) {
-	server := redistest.Start(t)
-	b, lists := laggingCounted(t, server, openEnrollment+"\n"+twoNodes)
-	b.registers("Till", "http://127.0.0.1:8") // a store without nodes is listed twice
-	lists.Store(0)
+	b, lists := laggingWithANode(t)
 	start := time.Now()
 	var asking sync.WaitGroup
 	for range 50 {

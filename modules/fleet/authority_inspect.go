@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"strings"
 	"time"
@@ -49,10 +50,10 @@ var inWords = map[string]string{
 
 // InspectToken explains a credential: an access token with each check, an API
 // key or the shared secret with whom it stands for. It changes nothing.
-func (a *App) InspectToken(raw string) Inspection {
+func (a *App) InspectToken(ctx context.Context, raw string) Inspection {
 	raw = strings.TrimSpace(raw)
 	if !token.LooksLikeJWT(raw) {
-		return a.inspectOpaque(raw)
+		return a.inspectOpaque(ctx, raw)
 	}
 	keys, now := a.authority.keys.Load(), time.Now()
 	seen := a.authority.verifier(keys, a.authority.current()).Inspect(raw, now)
@@ -111,8 +112,8 @@ func words(err *AuthError) string {
 }
 
 // inspectOpaque explains what is no token.
-func (a *App) inspectOpaque(raw string) Inspection {
-	identity, err := a.Authenticate(raw, MethodAPIKey|MethodSharedSecret, AuthPolicy{})
+func (a *App) inspectOpaque(ctx context.Context, raw string) Inspection {
+	identity, err := a.Authenticate(ctx, raw, MethodAPIKey|MethodSharedSecret, AuthPolicy{})
 	result := Inspection{Kind: "unknown", Identity: identity}
 	switch {
 	case err == nil && identity.Method == "shared_secret":

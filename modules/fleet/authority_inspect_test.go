@@ -49,7 +49,7 @@ func TestInspect(t *testing.T) {
 		"nonsense":     {"nonsense", "there is no such api key", false, false},
 		"dots":         {"a.b.c", "refused", false, false},
 	} {
-		got := f.app.InspectToken(c.raw)
+		got := f.app.InspectToken(t.Context(), c.raw)
 		if !strings.Contains(got.Verdict, c.verdict) || got.Accepted != c.accepted || got.Compatible != c.compatible {
 			t.Errorf("%s: %+v", name, got)
 		}
@@ -66,7 +66,7 @@ func TestInspect(t *testing.T) {
 			}
 		}
 	}
-	if got := f.app.InspectToken(pair.AccessToken); len(got.Checks) < 10 || got.Identity == nil || !strings.Contains(string(got.Claims), `"node_slug":"shop"`) {
+	if got := f.app.InspectToken(t.Context(), pair.AccessToken); len(got.Checks) < 10 || got.Identity == nil || !strings.Contains(string(got.Claims), `"node_slug":"shop"`) {
 		t.Errorf("got %+v", got)
 	}
 }

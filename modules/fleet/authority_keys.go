@@ -64,8 +64,8 @@ func (k *apiKey) resolve(snapshot *Snapshot, g *grants) (*Identity, *AuthError) 
 }
 
 // dead tells whether a node's key was revoked with the node, or belongs to an
-// earlier node of the name or to what it was before an operator moved it. The store keeps no such key; a server that lost
-// its last writes may.
+// earlier node of the name or to what it was before an operator moved it. The
+// store keeps no such key; a server that lost its last writes may.
 func (k *apiKey) dead(snapshot *Snapshot, g *grants) bool {
 	if k.to.Node == "" {
 		return false

@@ -29,7 +29,7 @@ func TestAPIKeys(t *testing.T) {
 	f.refuses(key[:len(key)-1]+"_", "unknown_key")
 	other, _ := token.NewAPIKey()
 	f.refuses(other, "unknown_key")
-	if _, err := f.app.Authenticate(key, MethodJWT, AuthPolicy{}); err == nil || err.Reason != "method_not_allowed" {
+	if _, err := f.app.Authenticate(f.Context(), key, MethodJWT, AuthPolicy{}); err == nil || err.Reason != "method_not_allowed" {
 		t.Errorf("a key where only tokens are allowed: %v", err)
 	}
 

@@ -23,7 +23,7 @@ func TestRevocationsOfOneSecond(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.refuses(pair.AccessToken, "revoked")
-			if said := f.app.InspectToken(pair.AccessToken); said.Accepted {
+			if said := f.app.InspectToken(t.Context(), pair.AccessToken); said.Accepted {
 				t.Errorf("inspected: %+v", said)
 			}
 		}
@@ -151,7 +151,7 @@ func TestARevocationOnTheWay(t *testing.T) {
 					m.once(&m.after)
 					m.once(&m.rotated)
 					if err == nil {
-						if _, refused := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{}); refused == nil {
+						if _, refused := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{}); refused == nil {
 							t.Error("what was given lives")
 						}
 					}

@@ -40,7 +40,7 @@ func (f *federated) issue(slug string) TokenPair {
 // authenticates expects a credential to be somebody's.
 func (f *federated) authenticates(raw, id string) *Identity {
 	f.Helper()
-	got, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{})
+	got, err := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{})
 	if err != nil {
 		f.Fatalf("refused: %v", err)
 	}
@@ -53,7 +53,7 @@ func (f *federated) authenticates(raw, id string) *Identity {
 // refuses expects a credential to be refused for a reason.
 func (f *federated) refuses(raw, reason string) *AuthError {
 	f.Helper()
-	got, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{})
+	got, err := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{})
 	if err == nil || err.Reason != reason || got != nil {
 		f.Fatalf("it is %+v: %v, expected to be refused as %s", got, err, reason)
 	}
@@ -101,7 +101,7 @@ func TestIssuedTokens(t *testing.T) {
 	if err := f.refuses(strings.Repeat("a", 1<<20), "too_long"); err.Status != http.StatusUnauthorized {
 		t.Errorf("status %d", err.Status)
 	}
-	if id, err := f.app.Authenticate(pair.AccessToken, MethodAPIKey, AuthPolicy{}); err == nil || err.Reason != "method_not_allowed" {
+	if id, err := f.app.Authenticate(f.Context(), pair.AccessToken, MethodAPIKey, AuthPolicy{}); err == nil || err.Reason != "method_not_allowed" {
 		t.Errorf("a token where only keys are allowed: %+v, %v", id, err)
 	}
 }
@@ -205,7 +205,7 @@ func TestLegacy(t *testing.T) {
 		"capabilities": []string{"search"}, "type": "child",
 	})
 	f.refuses(raw, "no_kid")
-	id, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{Legacy: true})
+	id, err := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{Legacy: true})
 	if err != nil || id.ID != "shop" || !strings.HasPrefix(id.TokenID, "sha256-") {
 		t.Fatalf("%+v, %v", id, err)
 	}
@@ -214,14 +214,14 @@ func TestLegacy(t *testing.T) {
 	if err := f.app.RevokeToken(t.Context(), raw); err != nil {
 		t.Fatal(err)
 	}
-	if id, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{Legacy: true}); err == nil || err.Reason != "revoked" {
+	if id, err := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{Legacy: true}); err == nil || err.Reason != "revoked" {
 		t.Errorf("%+v, %v", id, err)
 	}
-	id, err = f.app.Authenticate(testSecret, DefaultMethods|MethodSharedSecret, AuthPolicy{})
+	id, err = f.app.Authenticate(f.Context(), testSecret, DefaultMethods|MethodSharedSecret, AuthPolicy{})
 	if err != nil || id.ID != FederatedID || id.NodeID != 0 || id.Method != "shared_secret" || !id.Has("search") || id.Has("nodes:read") {
 		t.Errorf("the shared secret: %+v, %v", id, err)
 	}
-	if _, err := f.app.Authenticate(testSecret[1:], DefaultMethods|MethodSharedSecret, AuthPolicy{}); err == nil {
+	if _, err := f.app.Authenticate(f.Context(), testSecret[1:], DefaultMethods|MethodSharedSecret, AuthPolicy{}); err == nil {
 		t.Error("another secret was taken")
 	}
 }
@@ -235,7 +235,7 @@ func TestOtherGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.eventually(func() bool {
-		_, err := f.app.Authenticate(pair.AccessToken, DefaultMethods, AuthPolicy{})
+		_, err := f.app.Authenticate(f.Context(), pair.AccessToken, DefaultMethods, AuthPolicy{})
 		return err != nil && err.Reason == "revoked"
 	})
 	key, id := token.NewAPIKey()
@@ -243,7 +243,7 @@ func TestOtherGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.eventually(func() bool {
-		id, _ := f.app.Authenticate(key, DefaultMethods, AuthPolicy{})
+		id, _ := f.app.Authenticate(f.Context(), key, DefaultMethods, AuthPolicy{})
 		return id != nil && id.ID == "docs"
 	})
 }
@@ -284,7 +284,7 @@ func TestLifeOfTokens(t *testing.T) {
 	good.key = key
 	keys, g := f.app.authority.keys.Load(), f.app.authority.current()
 	for at, reason := range map[time.Duration]string{0: "", 58 * time.Second: "", 61 * time.Second: "expired"} {
-		_, err := f.app.authority.caller(good, keys, g, time.Now().Add(at), AuthPolicy{})
+		_, err := f.app.authority.caller(t.Context(), good, keys, g, time.Now().Add(at), AuthPolicy{})
 		if (err == nil) != (reason == "") || err != nil && err.Reason != reason {
 			t.Errorf("after %v: %v, expected %q", at, err, reason)
 		}
@@ -348,7 +348,7 @@ func TestPoll(t *testing.T) {
 		if g == nil {
 			return false
 		}
-		_, err := auth.token(pair.AccessToken, AuthPolicy{}, g)
+		_, err := auth.token(t.Context(), pair.AccessToken, AuthPolicy{}, g)
 		return err != nil && err.Reason == "revoked"
 	})
 }

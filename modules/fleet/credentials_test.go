@@ -17,10 +17,10 @@ func TestWhatIsSentToANodeLetsNobodyIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw := header.Get("X-Node-Token")
-	if _, err := f.app.Authenticate(raw, MethodJWT, AuthPolicy{Legacy: true}); err == nil || err.Reason != "outbound" {
+	if _, err := f.app.Authenticate(f.Context(), raw, MethodJWT, AuthPolicy{Legacy: true}); err == nil || err.Reason != "outbound" {
 		t.Fatalf("shown as the node's own: %v", err)
 	}
-	if said := f.app.InspectToken(raw); said.Accepted || said.Compatible || !strings.Contains(said.Verdict, "this federation sends to the node") {
+	if said := f.app.InspectToken(t.Context(), raw); said.Accepted || said.Compatible || !strings.Contains(said.Verdict, "this federation sends to the node") {
 		t.Errorf("inspected: %+v", said)
 	}
 	claims := jwt.MapClaims{}
@@ -32,14 +32,14 @@ func TestWhatIsSentToANodeLetsNobodyIn(t *testing.T) {
 
 	// the identity that this process had before it knew the store's counts too
 	f.app.shared.store.identify(strings.Repeat("f", 32))
-	if _, err := f.app.Authenticate(raw+"", MethodJWT, AuthPolicy{Legacy: true}); err == nil || err.Reason != "outbound" {
+	if _, err := f.app.Authenticate(f.Context(), raw+"", MethodJWT, AuthPolicy{Legacy: true}); err == nil || err.Reason != "outbound" {
 		t.Errorf("after the identity changed: %v", err)
 	}
 	next := make(http.Header)
 	if err := f.node("shop").credential.apply(next, TokenXNodeToken, f.node("shop")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.app.Authenticate(next.Get("X-Node-Token"), MethodJWT, AuthPolicy{Legacy: true}); err == nil || err.Reason != "outbound" {
+	if _, err := f.app.Authenticate(f.Context(), next.Get("X-Node-Token"), MethodJWT, AuthPolicy{Legacy: true}); err == nil || err.Reason != "outbound" {
 		t.Errorf("signed under the new identity: %v", err)
 	}
 }

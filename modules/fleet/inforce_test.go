@@ -101,7 +101,7 @@ func TestANodeThatRegistersAfterItLeftTheFile(t *testing.T) {
 			}
 			a.out()
 			for what, raw := range map[string]string{"key of an operator": a.key, "token of an operator": a.byOperator.AccessToken, "later token": issued.AccessToken} {
-				if as, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{}); err == nil {
+				if as, err := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{}); err == nil {
 					t.Errorf("the %s is good for %+v", what, as)
 				}
 			}

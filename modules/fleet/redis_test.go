@@ -94,7 +94,7 @@ func within(t *testing.T, what string, so func() bool) time.Duration {
 }
 
 func (f *federated) refusesAs(raw, reason string) bool {
-	_, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{})
+	_, err := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{})
 	return err != nil && err.Reason == reason
 }
 

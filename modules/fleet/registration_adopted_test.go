@@ -113,7 +113,7 @@ func TestAnAdoptedNodeIsTheOperators(t *testing.T) {
 				}
 				a.out()
 				for what, raw := range a.byItself {
-					if as, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{}); err == nil {
+					if as, err := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{}); err == nil {
 						t.Errorf("its %s is good for %+v", what, as)
 					}
 				}
@@ -172,7 +172,7 @@ func TestAnAdoptedNodeThatMovedByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.out()
-	if as, err := f.app.Authenticate(a.key, DefaultMethods, AuthPolicy{}); err == nil {
+	if as, err := f.app.Authenticate(f.Context(), a.key, DefaultMethods, AuthPolicy{}); err == nil {
 		t.Errorf("the key that an operator gave it is good for %+v", as)
 	}
 	f.warned("mill")

@@ -42,7 +42,7 @@ func (f *federated) squat(name, url, proof string) *squatter {
 func (s *squatter) out() {
 	s.Helper()
 	for what, raw := range map[string]string{"access token": s.pair.AccessToken, "key": s.key} {
-		if as, err := s.app.Authenticate(raw, DefaultMethods, AuthPolicy{}); err == nil {
+		if as, err := s.app.Authenticate(s.Context(), raw, DefaultMethods, AuthPolicy{}); err == nil {
 			s.Errorf("the %s of who registered %s is good for %+v", what, s.name, as)
 		}
 	}
@@ -216,7 +216,7 @@ func TestAPlacedNodeWhileTheStoreIsLost(t *testing.T) {
 		t.Fatalf("gate is %+v", node)
 	}
 	for what, raw := range map[string]string{"access token": s.pair.AccessToken, "key": s.key} {
-		if as, err := f.app.Authenticate(raw, DefaultMethods, AuthPolicy{}); err == nil {
+		if as, err := f.app.Authenticate(f.Context(), raw, DefaultMethods, AuthPolicy{}); err == nil {
 			t.Errorf("the %s is good for %+v", what, as)
 		}
 	}

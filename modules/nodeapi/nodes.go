@@ -100,7 +100,7 @@ func (h *Handler) enrollment(x *exchange) (secret string, as *fleet.Identity) {
 	// the enrollment secret is the bearer, as in the old fleet, in X-Node-Token;
 	// one of the old fleet shows an old one where it speaks as it did
 	for _, shown := range []string{bearer, x.Header.Get("X-Node-Token")} {
-		identity, refused := h.fleet.Authenticate(shown, fleet.DefaultMethods, fleet.AuthPolicy{Legacy: x.compatible})
+		identity, refused := h.fleet.Authenticate(x.Context(), shown, fleet.DefaultMethods, fleet.AuthPolicy{Legacy: x.compatible})
 		if refused == nil {
 			as = identity
 			break
