@@ -13,7 +13,7 @@ import (
 // clientHeld is how long a client must have kept an exchange from going on for
 // its breaking off to be the client's doing. Servers limit how long they write
 // an answer or wait for an upload, and one client that stalls must not take an
-// upstream from all others. Who is faster says nothing, however slow the upstream.
+// upstream from all others.
 const clientHeld = 500 * time.Millisecond
 
 // download is the body of an answer.

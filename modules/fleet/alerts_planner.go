@@ -37,7 +37,7 @@ type alertPlanner struct {
 	store   store.Store
 	routes  []alert.Route
 	senders []*alertSender
-	heard   chan struct{} // a sender has, that a webhook asks for a pause
+	paused  chan struct{} // a webhook has asked a sender for a pause
 	// leads is whether this gateway looks after the alerts of all.
 	leads   atomic.Bool
 	renewed time.Time
@@ -55,11 +55,11 @@ func (a *App) startAlerts(background context.Context, opened store.Store) {
 	if len(a.alertHooks) == 0 {
 		return
 	}
-	p := &alertPlanner{app: a, home: a.shared.alerting, store: opened, heard: make(chan struct{}, 1)}
+	p := &alertPlanner{app: a, home: a.shared.alerting, store: opened, paused: make(chan struct{}, 1)}
 	for _, hook := range a.alertHooks {
 		p.routes = append(p.routes, hook.route)
 		p.senders = append(p.senders, &alertSender{
-			app: a, home: p.home, hook: hook, alerts: opened.Alerts(), leads: &p.leads, wake: make(chan struct{}, 1), heard: p.heard,
+			app: a, home: p.home, hook: hook, alerts: opened.Alerts(), leads: &p.leads, wake: make(chan struct{}, 1), asks: p.paused,
 		})
 	}
 	a.running.Go(func() { p.run(background) })
@@ -97,7 +97,7 @@ func (p *alertPlanner) run(ctx context.Context) {
 			return
 		case <-ticker.C: // soon enough: what happens is grouped for longer
 		case <-p.home.inbox.wake:
-		case <-p.heard:
+		case <-p.paused:
 		case <-time.After(p.grouped(p.app.shared.circuits.now())):
 		}
 	}
@@ -247,97 +247,6 @@ func (p *alertPlanner) lead(ctx context.Context) error {
 	}
 	p.renewed = time.Now()
 	return nil
-}
-
-// load reads the state and counts what waits then.
-func (p *alertPlanner) load(ctx context.Context, begins bool) error {
-	if err := p.read(ctx, begins); err != nil {
-		return err
-	}
-	for _, hook := range p.app.alertHooks {
-		if err := p.count(ctx, hook); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// read reads the state. Where there is none, one begins if begins is set, else
-// it is not known. Most of the time it is the one that is known already, so its
-// revision is looked at first.
-func (p *alertPlanner) read(ctx context.Context, begins bool) error {
-	if p.state != nil {
-		revision, err := p.store.Alerts().Revision(ctx)
-		if err != nil || revision != 0 && revision == p.revision {
-			return err
-		}
-	}
-	stored, err := p.store.Alerts().State(ctx)
-	if err != nil {
-		return err
-	}
-	switch {
-	case stored.Revision != 0:
-		read := new(alert.State)
-		if err := json.Unmarshal(stored.Data, read); err != nil {
-			p.app.logger.Error("what is stored of the alerts is left out: it cannot be read", zap.Error(err))
-			read = nil
-		}
-		if read == nil {
-			if read, err = p.begin(ctx); err != nil {
-				return err
-			}
-		}
-		p.remember(read, stored.Revision)
-		return nil
-	case !begins:
-		return nil
-	}
-	first, err := p.begin(ctx)
-	if err != nil {
-		return err
-	}
-	p.revision = 0
-	return p.commit(ctx, first, nil)
-}
-
-// begin is the state of a store that has none: what is known here, if a store
-// lost it, else one that knows nothing of the past.
-func (p *alertPlanner) begin(ctx context.Context) (*alert.State, error) {
-	p.home.mu.Lock()
-	last := p.home.shared
-	p.home.mu.Unlock()
-	if last != nil {
-		known := last.Clone()
-		known.Cursor = 0 // its events begin anew
-		return known, nil
-	}
-	fresh := new(alert.State)
-	for {
-		page, err := p.store.Events().Since(ctx, fresh.Cursor, store.MaxEvents)
-		if err != nil || len(page) == 0 {
-			return fresh, err
-		}
-		fresh.Cursor = page[len(page)-1].Sequence
-	}
-}
-
-func (p *alertPlanner) remember(state *alert.State, revision uint64) {
-	p.state, p.revision = state, revision
-	p.home.mu.Lock()
-	defer p.home.mu.Unlock()
-	p.home.shared = state.Clone()
-	p.heed(state)
-}
-
-func (p *alertPlanner) count(ctx context.Context, hook *alertHook) error {
-	n, err := p.store.Alerts().Pending(ctx, hook.id)
-	if err == nil {
-		p.home.mu.Lock()
-		p.home.queue(hook.id).stored = n
-		p.home.mu.Unlock()
-	}
-	return err
 }
 
 // takeIn reads the events since the last one that was.

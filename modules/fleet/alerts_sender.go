@@ -41,7 +41,7 @@ type alertSender struct {
 	alerts  store.Alerts
 	leads   *atomic.Bool
 	wake    chan struct{}
-	heard   chan<- struct{} // that the webhook asked for a pause
+	asks    chan<- struct{} // told when the webhook asks for a pause
 	failing bool            // the store
 }
 
@@ -202,7 +202,7 @@ func (s *alertSender) try(ctx context.Context, d store.Delivery, now time.Time) 
 	})
 	if result.retryAfter > 0 {
 		select {
-		case s.heard <- struct{}{}:
+		case s.asks <- struct{}{}:
 		default:
 		}
 	}

@@ -132,6 +132,52 @@ func (a *App) beat(ctx context.Context, members store.Members) {
 	}
 }
 
+// hear lets the next beat be made at once, and waits for what the others say.
+func (g *gateways) hear(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, 2*gatewayTimeout)
+	defer cancel()
+	heard := make(chan error, 1)
+	select {
+	case g.ask <- heard:
+	case <-bounded.Done():
+		return notHeard(ctx)
+	}
+	select {
+	case err := <-heard:
+		return err
+	case <-bounded.Done():
+		return notHeard(ctx)
+	}
+}
+
+func notHeard(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return store.ErrUnavailable
+}
+
+// next waits for the time of the next beat, and returns who waits for it. It is
+// false when ctx has ended.
+func (g *gateways) next(ctx context.Context, tick <-chan time.Time) (waiting []chan<- error, more bool) {
+	select {
+	case <-ctx.Done():
+		return nil, false
+	case <-tick:
+	case <-g.changed:
+	case heard := <-g.ask:
+		waiting = append(waiting, heard)
+	}
+	for {
+		select {
+		case heard := <-g.ask:
+			waiting = append(waiting, heard)
+		default:
+			return waiting, true
+		}
+	}
+}
+
 // self is what does not change of this gateway while its config runs.
 func (a *App) self() Gateway {
 	return Gateway{Host: hostName(), Version: version(), Config: a.configHash()}

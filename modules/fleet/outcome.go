@@ -125,13 +125,15 @@ var (
 // Unsendable tells whether a proxied request failed because of what it is: a
 // client can send what the protocol of a node cannot carry. Nothing is known of the
 // node then.
-func Unsendable(err error) bool { return said(err, unsendable) }
+func Unsendable(err error) bool { return begins(err, unsendable) }
 
 // unaccepted tells whether the node takes no such request: it is alive and says
 // so, like one that answers 431, and whoever chooses can do better elsewhere.
-func unaccepted(err error) bool { return said(err, notAccepted) }
+func unaccepted(err error) bool { return begins(err, notAccepted) }
 
-func said(err error, beginnings []string) bool {
+// begins tells whether an error of net/http begins with one of the texts, after
+// the protocol's name.
+func begins(err error, beginnings []string) bool {
 	text := err.Error()
 	for _, layer := range []string{"http2: ", "net/http: ", "http: "} {
 		text = strings.TrimPrefix(text, layer)

@@ -12,7 +12,8 @@ import (
 // is free again under a new id, and what is kept or queued of its calls is
 // forgotten; calls that were sent before come to their end. What an operator
 // said of the name ends with it. A name that left the Caddyfile is freed, too. A
-// node of the Caddyfile, of this gateway or another, cannot be deleted. The error is a [NodeError].
+// node of the Caddyfile, of this gateway or another, cannot be deleted. The error
+// is a [NodeError].
 func (a *App) DeleteNode(ctx context.Context, slug string) error {
 	return a.unregister(ctx, slug, func(ctx context.Context, nodes store.Nodes) error {
 		return nodes.Delete(ctx, slug, 0)

@@ -237,7 +237,6 @@ func grantedAfterRevocation(t *testing.T, b Backend) {
 	if epoch() != second {
 		t.Errorf("the revocation is of %d now", epoch())
 	}
-	// one that is over says nothing
 	// what is given right after a revocation is of its second: with many of them
 	// that is ahead of the clock, and so is the end of what is revoked
 	far := now(t, s).Add(time.Hour)
@@ -249,6 +248,7 @@ func grantedAfterRevocation(t *testing.T, b Backend) {
 			t.Errorf("revoked at %v until %v", r.At, r.Until)
 		}
 	}
+	// one that is over says nothing
 	ok(t, k.RevokeNode(ctx, "mill", now(t, s).Add(time.Second)))
 	b.Advance(2 * time.Second)
 	ok(t, k.PutKey(ctx, store.APIKey{Grantee: store.Grantee{Node: "mill"}, Hash: "m", ID: "m"}))

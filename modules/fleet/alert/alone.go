@@ -115,8 +115,8 @@ func (s *State) Try(m Message, webhook string) {
 // Withdraw takes what is over by now out of a message of a lone gateway to a
 // webhook that has not arrived: another gateway may have told its end meanwhile,
 // behind which it must not come. Where no message with it was tried, the webhook
-// counts as never told. Of [StoreDown] nothing is withdrawn: when that is over, the store has
-// all in order.
+// counts as never told. Of [StoreDown] nothing is withdrawn: when that is over,
+// the store has all in order.
 func (s *State) Withdraw(m Message, webhook string) (left Message, changed bool) {
 	left = m
 	left.Notices = nil
